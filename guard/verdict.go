@@ -1,0 +1,202 @@
+package guard
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rxguard/rxguard/guard/advisory"
+)
+
+// VerdictVersion is the version of a Verdict's JSON form.
+const VerdictVersion = 1
+
+// Verdict is the guard's answer for one certificate on one card at one instant.
+// The zero value refuses. It marshals to JSON, with VerdictVersion, and prints.
+// Its slices may be shared between verdicts: do not change them.
+type Verdict struct {
+	Version  int       `json:"version"`
+	Decision Decision  `json:"decision"`
+	At       time.Time `json:"at"` // the judged instant, UTC
+
+	Card        CardInfo         `json:"card"`
+	Certificate *CertificateInfo `json:"certificate,omitempty"` // nil: none could be read
+	RuleSet     RuleSet          `json:"rule_set"`
+
+	// Findings are ordered by weight: what refuses comes first.
+	Findings []Finding `json:"findings"`
+	// NotChecked lists the checks that this Guard does not make. Silence is not
+	// approval.
+	NotChecked []NotChecked `json:"not_checked"`
+}
+
+// CardInfo is how a verdict names the card.
+type CardInfo struct {
+	Serial    string `json:"serial,omitempty"` // token serial number
+	Label     string `json:"label,omitempty"`  // token label
+	Simulated bool   `json:"simulated,omitempty"`
+}
+
+// RuleSet names the set of advisories that was judged by.
+type RuleSet struct {
+	Version uint64    `json:"version"`
+	Issued  time.Time `json:"issued"`
+}
+
+// NotChecked is a check that was not made, and why.
+type NotChecked struct {
+	Check CheckName `json:"check"`
+	Why   string    `json:"why"`
+}
+
+// Finding is one thing that a check found.
+type Finding struct {
+	Reason   Reason            `json:"reason"`
+	Effect   Decision          `json:"effect"`
+	Check    CheckName         `json:"check"`
+	Advisory *AdvisoryRef      `json:"advisory,omitempty"`
+	Text     string            `json:"text"`             // for the prescriber, in plain words
+	Is       string            `json:"is,omitempty"`     // what is there
+	Wanted   string            `json:"wanted,omitempty"` // what should be there
+	Remedies []advisory.Remedy `json:"remedies,omitempty"`
+	By       time.Time         `json:"by,omitzero"` // until when to act, UTC
+	Link     string            `json:"link,omitempty"`
+}
+
+// AdvisoryRef is the advisory that a finding rests on.
+type AdvisoryRef struct {
+	ID       string         `json:"id"`
+	Revision int            `json:"revision"`
+	Title    string         `json:"title"`
+	State    advisory.State `json:"state"`
+	Basis    advisory.Basis `json:"basis"`
+	Note     string         `json:"basis_note,omitempty"`
+	// CardMayAuthenticate: the card may still ask for its own renewal.
+	CardMayAuthenticate bool `json:"card_may_authenticate"`
+	// From and To are the affected window of notBefore, half-open, UTC; zero
+	// where the advisory's clause has none.
+	From time.Time `json:"not_before_from,omitzero"`
+	To   time.Time `json:"not_before_to,omitzero"`
+	// EndedAt is when a resolved or superseded advisory ended.
+	EndedAt time.Time `json:"ended_at,omitzero"`
+}
+
+// Err returns nil when the verdict permits a signature, else a *Refused or
+// an *Undecided that carries it.
+func (v Verdict) Err() error {
+	switch v.Decision {
+	case DecisionAllowed, DecisionWarned:
+		return nil
+	case DecisionUndecided:
+		return &Undecided{Verdict: v}
+	default:
+		return &Refused{Verdict: v}
+	}
+}
+
+// Has tells whether a finding has the reason r.
+func (v Verdict) Has(r Reason) bool {
+	for i := range v.Findings {
+		if v.Findings[i].Reason == r {
+			return true
+		}
+	}
+	return false
+}
+
+// String prints the verdict for a person: the decision, each finding with what to
+// do, and what was not checked.
+func (v Verdict) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s as of %s\n", strings.ToUpper(v.Decision.String()), instant(v.At))
+	if c := v.Certificate; c != nil {
+		fmt.Fprintf(&b, "  certificate  issuer %s, serial %s, issued %s\n", c.Issuer, c.Serial, instant(c.NotBefore))
+	}
+	for _, f := range v.Findings {
+		fmt.Fprintf(&b, "  %s: %s\n", f.Effect, f.Text)
+		if f.Advisory != nil {
+			fmt.Fprintf(&b, "    notice: %s (%s revision %d, %s, basis %s)\n",
+				f.Advisory.Title, f.Advisory.ID, f.Advisory.Revision, f.Advisory.State, f.Advisory.Basis)
+			if f.Advisory.Note != "" {
+				fmt.Fprintf(&b, "    basis: %s\n", f.Advisory.Note)
+			}
+		}
+		if f.Is != "" {
+			fmt.Fprintf(&b, "    is: %s\n", f.Is)
+		}
+		if f.Wanted != "" {
+			fmt.Fprintf(&b, "    wanted: %s\n", f.Wanted)
+		}
+		for i, r := range f.Remedies {
+			fmt.Fprintf(&b, "    %d. %s", i+1, r.Text)
+			if r.Phone != "" {
+				fmt.Fprintf(&b, " (%s)", r.Phone)
+			}
+			if r.URL != "" {
+				fmt.Fprintf(&b, " %s", r.URL)
+			}
+			b.WriteByte('\n')
+		}
+		if !f.By.IsZero() {
+			fmt.Fprintf(&b, "    by: %s\n", instant(f.By))
+		}
+		if f.Link != "" {
+			fmt.Fprintf(&b, "    see: %s\n", f.Link)
+		}
+	}
+	for _, n := range v.NotChecked {
+		fmt.Fprintf(&b, "  not checked: %s\n", n.Why)
+	}
+	return b.String()
+}
+
+// instant writes a time as people and machines can both read it.
+func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// Refused is the error of a verdict that refuses.
+type Refused struct{ Verdict Verdict }
+
+// Error gives the weightiest finding's text and what it rests on.
+func (e *Refused) Error() string { return errorText("refused", e.Verdict) }
+
+// RenewalHelps tells whether renewing the certificate in process can lift the
+// refusal: an advisory refuses, it lets the card ask for its own renewal, and
+// nothing else refuses that a renewal would not change.
+func (e *Refused) RenewalHelps() bool { return e.Verdict.renewalHelps() }
+
+func (v Verdict) renewalHelps() bool {
+	helps := false
+	for _, f := range v.Findings {
+		switch {
+		case f.Effect.Permits():
+		case f.Reason == Affected && f.Advisory != nil && f.Advisory.CardMayAuthenticate:
+			helps = true
+		default:
+			return false
+		}
+	}
+	return helps
+}
+
+// Undecided is the error of a verdict that could not be reached.
+type Undecided struct{ Verdict Verdict }
+
+// Error gives the weightiest finding's text and what it rests on.
+func (e *Undecided) Error() string { return errorText("undecided", e.Verdict) }
+
+func errorText(what string, v Verdict) string {
+	s := "guard: " + what
+	if len(v.Findings) == 0 {
+		return s + ": no check was made"
+	}
+	f := v.Findings[0]
+	s += ": " + f.Reason.String()
+	if f.Advisory != nil {
+		s += " by " + f.Advisory.ID
+	}
+	s += ": " + f.Text
+	if f.Is != "" {
+		s += " (" + f.Is + ")"
+	}
+	return s
+}

@@ -1,0 +1,127 @@
+// Package card is what signing and renewal need of a smartcard: two small
+// interfaces that internal/p11 and internal/testcard implement, the opaque
+// [Handle] that vendors hold (as signing.Card), and typed errors that keep a
+// module's raw code and say what the person should do.
+//
+// "Card" is the person's object, "token" the PKCS#11 one. A [Session] belongs to
+// one insertion of the card: once the card was out, every call on it fails with
+// Kind Removed, and a new Session must be opened.
+package card
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Presence is what the reader says about a card.
+type Presence struct {
+	Present bool
+	// Insertion counts the insertions that this token's owner saw; it grows by
+	// one with each.
+	Insertion uint64
+}
+
+// Token is one card in one reader. Its methods may be called from several
+// goroutines.
+type Token interface {
+	// Presence answers at once.
+	Presence() Presence
+	// Wait returns when the presence differs from since, or with ctx's error.
+	// It reports every insertion and removal, also when they follow quickly.
+	Wait(ctx context.Context, since Presence) (Presence, error)
+	// Open starts a session on the card as it is now: an *Error of Kind Absent
+	// when it is out.
+	Open(ctx context.Context) (Session, error)
+	// Simulated tells whether this is the simulated card.
+	Simulated() bool
+}
+
+// Session is a logical connection to a card for one insertion. It is used by one
+// goroutine at a time. Every error is an *Error, ctx's error, or wraps one.
+type Session interface {
+	// Insertion is the insertion that the session belongs to.
+	Insertion() uint64
+	// Info reads identity and passcode flags afresh. It needs no login.
+	Info(ctx context.Context) (Info, error)
+	// Objects lists certificates, and the keys that are visible: private keys
+	// may be hidden before Login (PKCS#11 v3.0 4.4, CKA_PRIVATE).
+	Objects(ctx context.Context) ([]Object, error)
+	// Login presents the passcode once. It never tries again by itself and keeps
+	// no copy of pin.
+	Login(ctx context.Context, pin []byte) error
+	// Logout ends the login, if there is one.
+	Logout(ctx context.Context) error
+	// Sign signs digest with the private key that has the given CKA_ID. It needs
+	// a login, and a key that is always-authenticate one for each signature. For
+	// RSA a nil *rsa.PSSOptions in opts means RSASSA-PKCS1-v1_5; ECDSA is
+	// answered as ASN.1 DER.
+	Sign(ctx context.Context, id []byte, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+	// Generate makes a key pair in a container of its own, never over a key that
+	// is there: CKA_ID and CKA_LABEL as given. It answers Kind Full before
+	// anything is touched when there is no room.
+	Generate(ctx context.Context, spec KeySpec) (Object, error)
+	// WriteCertificate stores a certificate beside the key of the same CKA_ID.
+	WriteCertificate(ctx context.Context, id []byte, label string, der []byte) error
+	// Destroy removes the objects of one class with this CKA_ID. Nothing to
+	// remove is an *Error of Kind NotFound.
+	Destroy(ctx context.Context, class Class, id []byte) error
+	// Close ends the session and its login.
+	Close() error
+}
+
+// Class is the class of an object, PKCS#11 v3.0 4.1.1 (CKO_).
+type Class int
+
+// The classes of objects.
+const (
+	CertificateObject Class = iota + 1
+	PublicKeyObject
+	PrivateKeyObject
+)
+
+// Object is one object on a card.
+type Object struct {
+	Class Class
+	ID    []byte // CKA_ID
+	Label string // CKA_LABEL
+	DER   []byte // of a certificate
+
+	// Public is the public key of a key object; nil where the card does not show
+	// it.
+	Public crypto.PublicKey
+	// AlwaysAuthenticate is CKA_ALWAYS_AUTHENTICATE of a private key.
+	AlwaysAuthenticate bool
+}
+
+// KeySpec says which key pair to make.
+type KeySpec struct {
+	ID    []byte
+	Label string
+	Bits  int // of an RSA key
+}
+
+// Info is what a token says of itself, read afresh.
+type Info struct {
+	Manufacturer, Model, Serial, Label string
+
+	// PIN flags, PKCS#11 v3.0 3.2 (CKF_USER_PIN_...). CountLow is not dependable
+	// on every module; FinalTry and Locked are.
+	CountLow, FinalTry, Locked bool
+	MinPIN, MaxPIN             int // bytes; 0 unknown
+	ProtectedPath              bool
+	PSS                        bool // the token signs RSASSA-PSS
+	Room                       int  // containers free for a new pair; -1 unknown
+}
+
+// ID names the card for locks, holds and journals: a digest of manufacturer,
+// model and serial number.
+func (i Info) ID() string {
+	h := sha256.New()
+	for _, s := range []string{i.Manufacturer, i.Model, i.Serial} {
+		h.Write([]byte(s))
+		h.Write([]byte{0})
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

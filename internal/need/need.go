@@ -1,0 +1,47 @@
+// Package need is how a test asks for something from outside the module: data in
+// the folder that RXGUARD_DATA names, or a program on the PATH. What is missing
+// skips the test with a sentence that says how to get it; the full test command
+// turns each skip into a failure.
+package need
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Data returns the path of a file or folder below RXGUARD_DATA. Unset skips the
+// test; set, missing data is a failure.
+func Data(t testing.TB, elem ...string) string {
+	t.Helper()
+	root := os.Getenv("RXGUARD_DATA")
+	if root == "" {
+		t.Skipf("needs %s of the test data: set RXGUARD_DATA to the folder that holds it", filepath.Join(elem...))
+	}
+	p := filepath.Join(append([]string{root}, elem...)...)
+	if _, err := os.Stat(p); err != nil {
+		t.Fatalf("RXGUARD_DATA is set, but its data is missing: %v", err)
+	}
+	return p
+}
+
+// Read returns a file below RXGUARD_DATA, under the rules of Data.
+func Read(t testing.TB, elem ...string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(Data(t, elem...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Tool returns the path of a program, which the named Debian package provides.
+func Tool(t testing.TB, name, debian string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("needs the program %s: apt-get install %s", name, debian)
+	}
+	return p
+}

@@ -1,0 +1,197 @@
+// Package state is what this module keeps for the whole machine, whoever runs it:
+// the holds that keep a card from signing until it was re-seated, and one lock
+// per card. Renewal writes holds; the Signer reads them for every signature and
+// ends one when its conditions are met.
+//
+// The folder is fixed (see [Machine]) so that every process of the machine, and a
+// second vendor's application, honours the same holds. Only simulated cards and
+// tests use another. It must be writable for those who prescribe on the machine;
+// a folder that is not there holds nothing.
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"           // file locks on Linux, macOS and Windows alike; kept by its owners since 2015, needs x/sys only
+	"github.com/moby/sys/atomicwriter" // replaces a file atomically, synced, on all three; kept by the Moby project, needs x/sys only
+)
+
+// Dir is a state folder.
+type Dir struct{ path string }
+
+// Machine is the state folder of this machine: /var/lib/rxguard,
+// /Library/Application Support/rxguard or the ProgramData folder of Windows.
+func Machine() (Dir, error) {
+	p, err := machinePath()
+	if err != nil {
+		return Dir{}, fmt.Errorf("state: the machine-wide folder cannot be found: %w", err)
+	}
+	return Dir{p}, nil
+}
+
+// At is another folder, for simulated cards and tests.
+func At(path string) Dir { return Dir{path} }
+
+// Path returns the folder.
+func (d Dir) Path() string { return d.path }
+
+// Phase says how far a held card's renewal is.
+type Phase string
+
+// The phases of a hold.
+const (
+	Renewing Phase = "renewing" // not finished: re-seating does not end it
+	Reseat   Phase = "reseat"   // finished or given up: ends when re-seated
+)
+
+// Hold keeps one card from signing.
+type Hold struct {
+	Version int       `json:"version"`
+	ID      string    `json:"id"`   // of the renewal
+	Card    string    `json:"card"` // card.Info.ID
+	Serial  string    `json:"serial"`
+	Label   string    `json:"label"`
+	Phase   Phase     `json:"phase"`
+	Since   time.Time `json:"since"` // UTC
+	// Expect is the SHA-256 of the signing certificate that must be read after
+	// the card was put back, lower-case hexadecimal; set in phase reseat.
+	Expect string `json:"expect,omitempty"`
+}
+
+// holdVersion is the version of the hold file's form.
+const holdVersion = 1
+
+// Hold reads the hold on a card; nil when there is none. An error means that it
+// is not known.
+func (d Dir) Hold(card string) (*Hold, error) {
+	b, err := os.ReadFile(d.holdFile(card))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: hold: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var h Hold
+	if err := dec.Decode(&h); err != nil {
+		return nil, fmt.Errorf("state: hold %s is damaged: %w", d.holdFile(card), err)
+	}
+	switch {
+	case h.Version != holdVersion:
+		return nil, fmt.Errorf("state: hold %s has version %d; this program knows %d", d.holdFile(card), h.Version, holdVersion)
+	case h.Card != card:
+		return nil, fmt.Errorf("state: hold %s is of another card", d.holdFile(card))
+	case h.ID == "", h.Phase != Renewing && h.Phase != Reseat, h.Phase == Reseat && h.Expect == "":
+		return nil, fmt.Errorf("state: hold %s is incomplete", d.holdFile(card))
+	}
+	return &h, nil
+}
+
+// SetHold writes a hold, durably: when it returns nil, the hold survives a crash
+// and a power loss.
+func (d Dir) SetHold(h Hold) error {
+	h.Version, h.Since = holdVersion, h.Since.UTC()
+	b, err := json.MarshalIndent(h, "", "  ")
+	if err != nil {
+		return fmt.Errorf("state: hold: %w", err)
+	}
+	dir := filepath.Dir(d.holdFile(h.Card))
+	if err := d.make(dir); err != nil {
+		return err
+	}
+	if err := atomicwriter.WriteFile(d.holdFile(h.Card), append(b, '\n'), 0o666); err != nil {
+		return fmt.Errorf("state: the hold could not be written: %w", err)
+	}
+	return syncDir(dir)
+}
+
+// ReleaseHold ends the hold on a card if it is still the one with this id.
+func (d Dir) ReleaseHold(card, id string) error {
+	h, err := d.Hold(card)
+	if err != nil || h == nil {
+		return err
+	}
+	if h.ID != id {
+		return fmt.Errorf("state: the card is on another hold since %s", h.Since)
+	}
+	if err := os.Remove(d.holdFile(card)); err != nil {
+		return fmt.Errorf("state: the hold could not be ended: %w", err)
+	}
+	return syncDir(filepath.Dir(d.holdFile(card)))
+}
+
+func (d Dir) holdFile(card string) string { return filepath.Join(d.path, "holds", card+".json") }
+
+// Lock takes the lock of a card: shared for a signature, exclusive for setting a
+// hold, so that no signature is under way when a hold begins. It waits until ctx
+// ends. The returned function releases it.
+func (d Dir) Lock(ctx context.Context, card string, exclusive bool) (func(), error) {
+	return d.lock(ctx, card+".lock", exclusive, true)
+}
+
+// ErrBusy is wrapped by TryRenewal when another process renews the card.
+var ErrBusy = errors.New("another process renews this card")
+
+// TryRenewal takes the lock that one renewal of a card holds from its first step
+// to its last. It does not wait.
+func (d Dir) TryRenewal(ctx context.Context, card string) (func(), error) {
+	return d.lock(ctx, card+".renewal", true, false)
+}
+
+func (d Dir) lock(ctx context.Context, name string, exclusive, wait bool) (func(), error) {
+	dir := filepath.Join(d.path, "locks")
+	if err := d.make(dir); err != nil {
+		return nil, err
+	}
+	l := flock.New(filepath.Join(dir, name), flock.SetPermissions(0o666))
+	try, patience := l.TryRLock, l.TryRLockContext
+	if exclusive {
+		try, patience = l.TryLock, l.TryLockContext
+	}
+	ok, err := try()
+	if err == nil && !ok {
+		if !wait {
+			return nil, fmt.Errorf("state: %w: %s", ErrBusy, whoHolds(filepath.Join(dir, name)))
+		}
+		ok, err = patience(ctx, 10*time.Millisecond)
+	}
+	if err != nil || !ok {
+		_ = l.Close()
+		return nil, fmt.Errorf("state: lock %s: %w", name, errors.Join(err, ctx.Err()))
+	}
+	if !wait {
+		// Who holds it, for the process that comes second.
+		_ = os.WriteFile(filepath.Join(dir, name+".owner"), fmt.Appendf(nil, "process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)), 0o666)
+	}
+	return func() { _ = l.Close() }, nil
+}
+
+func whoHolds(lock string) string {
+	b, err := os.ReadFile(lock + ".owner")
+	if err != nil {
+		return "owner not known"
+	}
+	return string(b)
+}
+
+// Exists tells whether the folder is there. One that is not holds nothing.
+func (d Dir) Exists() bool {
+	_, err := os.Stat(d.path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func (d Dir) make(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("state: the folder %s must exist and be writable for those who prescribe on this machine: %w", d.path, err)
+	}
+	return nil
+}

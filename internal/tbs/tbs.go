@@ -1,0 +1,78 @@
+// Package tbs is the seam between documents and the card: a [Message] is what
+// the Signer hands to a card, and only this module can make one, so a foreign
+// module cannot have bytes of its own signed ("to be signed"). A document type
+// of ours parses its input, makes the Message, and later turns the [Signature]
+// into its output.
+//
+// The exported methods of both types are harmless; what reads them out or makes
+// them are functions of this package, which only this module can import.
+package tbs
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+)
+
+// Message is a parsed document's bytes to be signed. The zero Message is not a
+// document and the Signer refuses it.
+type Message struct {
+	b       []byte
+	h       crypto.Hash
+	kind    string
+	rsaOnly bool
+}
+
+// New makes a Message over b, which is copied. kind names the document in the
+// decision record, such as "eps". rsaOnly says that the document's verifiers
+// know RSASSA-PKCS1-v1_5 alone.
+func New(kind string, b []byte, h crypto.Hash, rsaOnly bool) Message {
+	return Message{b: bytes.Clone(b), h: h, kind: kind, rsaOnly: rsaOnly}
+}
+
+// Kind names the document type; empty for the zero Message.
+func (m Message) Kind() string { return m.kind }
+
+// IsZero tells whether m was not made by New.
+func (m Message) IsZero() bool { return m.kind == "" || len(m.b) == 0 || m.h == 0 }
+
+// Bytes returns the bytes that are signed. The caller must not change them.
+func Bytes(m Message) []byte { return m.b }
+
+// Hash returns the digest algorithm.
+func Hash(m Message) crypto.Hash { return m.h }
+
+// RSAOnly tells whether only an RSA key can sign m.
+func RSAOnly(m Message) bool { return m.rsaOnly }
+
+// Digest hashes the message.
+func Digest(m Message) []byte {
+	h := m.h.New()
+	h.Write(m.b)
+	return h.Sum(nil)
+}
+
+// Signature is a raw signature over a Message and the certificate whose key made
+// it. The zero Signature is none.
+type Signature struct {
+	value []byte
+	cert  *x509.Certificate
+	msg   Message
+}
+
+// IsZero tells whether s holds no signature.
+func (s Signature) IsZero() bool { return len(s.value) == 0 || s.cert == nil }
+
+// Signed makes a Signature. The caller has verified value with cert's key.
+func Signed(m Message, value []byte, cert *x509.Certificate) Signature {
+	return Signature{value: bytes.Clone(value), cert: cert, msg: m}
+}
+
+// Value returns the raw signature: RSASSA-PKCS1-v1_5, or ECDSA as ASN.1 DER.
+func Value(s Signature) []byte { return s.value }
+
+// Certificate returns the certificate whose key signed.
+func Certificate(s Signature) *x509.Certificate { return s.cert }
+
+// Of returns the message that was signed.
+func Of(s Signature) Message { return s.msg }

@@ -1,0 +1,99 @@
+package signing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
+)
+
+// EndHold asks for the passcode and ends the hold on a card that this process saw
+// taken out and put back after its renewal, with the certificate on it that the
+// renewal left. A card that is not on hold needs nothing, and nothing is asked.
+// The login serves the signatures that follow.
+//
+// Errors: a *guard.Refused while the conditions are not met (the card was not seen
+// re-seated, its renewal is not finished, another certificate is on it), a
+// *[CardError] from the card or its passcode.
+func (s *Signer) EndHold(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.desk(ctx)
+	if err != nil {
+		return err
+	}
+	switch snap := s.snapshot(d); snap.Hold.State {
+	case guard.NotHeld:
+		return nil
+	case guard.HoldLogin:
+		if err := s.endHold(ctx, d); err != nil {
+			s.drop()
+			return err
+		}
+		d.loggedIn = !d.pair.AlwaysAuthenticate
+		return nil
+	default:
+		return onlyHold(s.g, snap, s.now()).Err()
+	}
+}
+
+// onlyHold is the verdict on a card, of which the hold alone is asked.
+func onlyHold(g *guard.Guard, s guard.Snapshot, at time.Time) guard.Verdict {
+	v := g.Judge(s, at)
+	var fs []guard.Finding
+	for _, f := range v.Findings {
+		if f.Check == guard.CheckHold {
+			fs = append(fs, f)
+		}
+	}
+	v.Findings = fs
+	if len(fs) > 0 {
+		v.Decision = fs[0].Effect
+	}
+	return v
+}
+
+// endHold asks for the passcode in d's session, which opened after the card was
+// put back, and ends the hold under the card's exclusive lock.
+func (s *Signer) endHold(ctx context.Context, d *desk) error {
+	id := card.Reseated(s.card)
+	if err := card.Login(ctx, s.card, d.s, card.ToReseat); err != nil {
+		return err
+	}
+	// The prompt may have taken minutes: the same insertion must still be there.
+	if _, err := d.s.Info(ctx); err != nil {
+		return err
+	}
+	unlock, err := s.dir.Lock(ctx, d.id, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if card.Reseated(s.card) != id {
+		return card.Errorf(card.Removed, "end the hold", "the card was taken out while its passcode was asked")
+	}
+	hold, err := s.dir.Hold(d.id)
+	if err != nil || hold == nil {
+		return err
+	}
+	if hold.ID != id || hold.Phase != state.Reseat || hold.Expect != d.pair.Certificate.Info().SHA256 {
+		return card.Errorf(card.Busy, "end the hold", "another renewal of the card began")
+	}
+	e := EntryOf(EventHoldEnded, s.g.Judge(guard.Snapshot{
+		Certificate: d.pair.Certificate, Serial: d.info.Serial, Label: d.info.Label,
+		Insertion: d.s.Insertion(), Simulated: card.TokenOf(s.card).Simulated(),
+	}, s.now()))
+	e.Renewal = hold.ID
+	if err := s.rec.Record(ctx, e); err != nil {
+		return fmt.Errorf("signing: the end of the hold could not be recorded, so the card stays on hold: %w", err)
+	}
+	if err := s.dir.ReleaseHold(d.id, hold.ID); err != nil {
+		return err
+	}
+	card.SetReseated(s.card, "")
+	card.Refresh(s.card)
+	return nil
+}

@@ -1,0 +1,137 @@
+// Package signing makes signatures with a smartcard's signing key, and none that
+// the guard has not allowed.
+//
+// The calls, in order: [Open] gives a [Card] and starts watching it; [New] binds
+// it to a guard and a [Recorder] as a [Signer]; [Sign] signs one document:
+//
+//	card, err := signing.Open(ctx, signing.Config{Reader: reader, PIN: askPasscode})
+//	signer, err := signing.New(card, g, recorder)
+//	signed, err := signing.Sign(ctx, signer, prepared) // an eps.Prepared
+//
+// For every signature the Signer itself reads the card's certificate and the
+// machine's holds afresh, asks the guard, asks the person for the passcode when
+// the card wants it, signs, verifies the signature with the certificate's key, and
+// records the decision; only then is the signature released. There is no other way
+// to the key: a Card is opaque, and only documents that this module parsed can be
+// signed.
+//
+// A card that was renewed, or whose renewal was given up, is on hold until this or
+// another running process saw it taken out and put back and its passcode was
+// entered afresh ([Signer.EndHold]; Sign does the same when it meets such a card).
+//
+// Errors: a *guard.Refused or *guard.Undecided where the guard says no, which
+// carries the verdict; a *[CardError] where the card does; anything else is an
+// error of the document or the record. With each of them nothing was signed.
+package signing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
+)
+
+// Card is a smartcard, opaque: its methods tell what was seen of it, for
+// guard.Check, and close it.
+type Card = card.Handle
+
+// Reader is where the simulated card is: see package signing/signingtest.
+type Reader = card.Reader
+
+// PINRequest says for which card and why a passcode is asked.
+type PINRequest = card.PINRequest
+
+// Purpose says what a passcode is asked for.
+type Purpose = card.Purpose
+
+// The purposes of a passcode.
+const (
+	ToSign   = card.ToSign   // sign a prescription
+	ToRenew  = card.ToRenew  // renew the card's certificate
+	ToReseat = card.ToReseat // end the hold after the card was put back
+)
+
+// CardError is what went wrong with a card: its Kind, the module's raw code, and
+// in What and Advice plain words for the person.
+type CardError = card.Error
+
+// CardErrorKind is the meaning of a CardError.
+type CardErrorKind = card.Kind
+
+// The kinds of CardError.
+const (
+	CardAbsent      = card.Absent
+	CardRemoved     = card.Removed
+	CardFault       = card.Fault
+	CardWedged      = card.Wedged
+	PINIncorrect    = card.PINIncorrect
+	PINLocked       = card.PINLocked
+	PINNotSet       = card.PINNotSet
+	PINLength       = card.PINLength
+	PINCancelled    = card.PINCancelled
+	PINLastTry      = card.LastTry
+	NotLoggedIn     = card.NotLoggedIn
+	CardUnsupported = card.Unsupported
+	CardFull        = card.Full
+	CardReadOnly    = card.ReadOnly
+	NotFound        = card.NotFound
+	NoCertificate   = card.NoCertificate
+	Ambiguous       = card.Ambiguous
+	KeyMismatch     = card.KeyMismatch
+	BadSignature    = card.BadSignature
+	BadObject       = card.BadObject
+	CardBusy        = card.Busy
+)
+
+// Config says which card to open and how to ask its holder.
+type Config struct {
+	// Reader is where the card is.
+	Reader *Reader
+
+	// PIN asks the person for the passcode, when the card wants it. The slice that
+	// it returns is wiped after use. It is called for one entry each: a wrong
+	// passcode is an error, never a second call.
+	PIN func(context.Context, PINRequest) ([]byte, error)
+
+	// LastTry asks the person for an explicit yes before the last try is spent;
+	// nil never spends it.
+	LastTry func(context.Context, PINRequest) (bool, error)
+}
+
+// Open opens the card in a reader, reads it once, and watches it until Close. A
+// reader without a card is no error: the Card says that it is out.
+func Open(ctx context.Context, c Config) (*Card, error) {
+	if c.Reader == nil {
+		return nil, errors.New("signing: Config.Reader is nil; signing/signingtest has one for the simulated card")
+	}
+	if c.PIN == nil {
+		return nil, errors.New("signing: Config.PIN is nil; wanted a function that asks the person for the passcode")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t, stateDir := card.InReader(c.Reader)
+	if t == nil {
+		return nil, errors.New("signing: Config.Reader is empty; it comes from signing/signingtest")
+	}
+	if stateDir == "" || !t.Simulated() {
+		return nil, errors.New("signing: Config.Reader must be a simulated card with a state folder of its own")
+	}
+	h := card.NewHandle(t, card.Options{PIN: c.PIN, LastTry: c.LastTry, StateDir: stateDir})
+	dir, err := stateOf(h)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	watch(h, dir)
+	return h, nil
+}
+
+// stateOf returns the state folder whose holds bind the card.
+func stateOf(c *Card) (state.Dir, error) {
+	if p := card.OptionsOf(c).StateDir; p != "" && card.TokenOf(c).Simulated() {
+		return state.At(p), nil
+	}
+	return state.Machine()
+}
