@@ -15,8 +15,8 @@ func machinePath() (string, error) {
 	return "/var/lib/rxguard", nil
 }
 
-// syncDir makes a file's new name durable: fsync of the file alone does not.
-func syncDir(dir string) error {
+// SyncDir makes a file's new name durable: fsync of the file alone does not.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)

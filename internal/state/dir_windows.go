@@ -14,5 +14,5 @@ func machinePath() (string, error) {
 	return filepath.Join(p, "rxguard"), nil
 }
 
-// syncDir does nothing: NTFS journals names itself.
-func syncDir(string) error { return nil }
+// SyncDir does nothing: NTFS journals names itself.
+func SyncDir(string) error { return nil }

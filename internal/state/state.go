@@ -111,7 +111,7 @@ func (d Dir) SetHold(h Hold) error {
 	if err := atomicwriter.WriteFile(d.holdFile(h.Card), append(b, '\n'), 0o666); err != nil {
 		return fmt.Errorf("state: the hold could not be written: %w", err)
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // ReleaseHold ends the hold on a card if it is still the one with this id.
@@ -126,7 +126,7 @@ func (d Dir) ReleaseHold(card, id string) error {
 	if err := os.Remove(d.holdFile(card)); err != nil {
 		return fmt.Errorf("state: the hold could not be ended: %w", err)
 	}
-	return syncDir(filepath.Dir(d.holdFile(card)))
+	return SyncDir(filepath.Dir(d.holdFile(card)))
 }
 
 func (d Dir) holdFile(card string) string { return filepath.Join(d.path, "holds", card+".json") }

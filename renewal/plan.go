@@ -1,0 +1,161 @@
+package renewal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/state"
+)
+
+// Plan says what a renewal of the card in the reader would do, before anything
+// happens. Making one changes nothing and asks for no passcode.
+type Plan struct {
+	Outcome  Outcome               `json:"outcome"` // Ready, or why not
+	Text     string                `json:"text"`
+	Remedies []advisory.Remedy     `json:"remedies,omitempty"`
+	Serial   string                `json:"card,omitempty"`
+	Label    string                `json:"label,omitempty"`
+	Old      guard.CertificateInfo `json:"old,omitzero"`
+	Verdict  guard.Verdict         `json:"verdict"`
+	Creates  []string              `json:"creates,omitempty"`
+	Removes  []string              `json:"removes,omitempty"`
+	Asks     []string              `json:"asks,omitempty"` // of the person
+	Needs    []string              `json:"needs,omitempty"`
+	Takes    time.Duration         `json:"takes_ns,omitempty"` // on a real card, about
+	// Resumes is the step where an unfinished renewal of this card goes on.
+	Resumes Step `json:"resumes,omitempty"`
+}
+
+// String prints the plan for a person.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", p.Text)
+	for _, l := range []struct {
+		head  string
+		lines []string
+	}{{"makes", p.Creates}, {"removes", p.Removes}, {"asks", p.Asks}, {"needs", p.Needs}} {
+		for _, s := range l.lines {
+			fmt.Fprintf(&b, "  %s: %s\n", l.head, s)
+		}
+	}
+	if p.Takes > 0 {
+		fmt.Fprintf(&b, "  takes: about %s on a real card\n", p.Takes.Round(time.Minute))
+	}
+	for i, r := range p.Remedies {
+		fmt.Fprintf(&b, "  %d. %s\n", i+1, r.Text)
+	}
+	return b.String()
+}
+
+// Plan looks at the card and says whether it can be renewed here, and how. Errors
+// are those of the card and of the journal.
+func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
+	v, err := r.open(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	defer v.s.Close()
+	j, err := openJournal(r.dir.Path(), v.info.ID())
+	if err != nil {
+		return Plan{}, err
+	}
+	hold, err := r.dir.Hold(v.info.ID())
+	if err != nil {
+		return Plan{}, err
+	}
+	return r.plan(v, j.last(), hold), nil
+}
+
+// plan is the decision, a pure function of the card, the journal, the hold and the
+// guard's verdict.
+func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
+	p := Plan{Serial: v.info.Serial, Label: v.info.Label}
+	p.Verdict = r.c.Guard.Judge(v.snapshot(r.simulated()), r.now())
+	if v.signing.Certificate != nil {
+		p.Old = v.signing.Certificate.Info()
+	}
+	no := func(o Outcome, text string, rs ...advisory.Remedy) Plan {
+		p.Outcome, p.Text, p.Remedies = o, text, rs
+		return p
+	}
+	if last != nil && !last.finished {
+		p.Resumes = next(last)
+		p.Asks = []string{"your passcode"}
+		p.Outcome, p.Text = Ready, "A renewal of this card was begun and goes on. "+atStep(p.Resumes)
+		if p.Resumes == StepDone {
+			p.Outcome, p.Asks, p.Remedies = ReseatCard, nil, []advisory.Remedy{reseat}
+			p.Text = "This card was renewed. Take it out and put it back in."
+		}
+		return p
+	}
+	if hold != nil && hold.Phase == state.Reseat {
+		return no(ReseatCard, "This card waits to be taken out and put back in.", reseat)
+	}
+	if v.serr != nil {
+		return no(Refusal, "The card's signing certificate could not be read: "+v.serr.Error()+".", askRA, usePaper)
+	}
+	affected, forbidden := false, ""
+	for _, f := range p.Verdict.Findings {
+		switch {
+		case f.Reason == guard.Affected || f.Reason == guard.AffectedSoon:
+			affected = true
+			if !f.Advisory.CardMayAuthenticate {
+				forbidden = f.Advisory.ID
+			}
+		case f.Reason == guard.Expired:
+			return no(NotOffered, "This card has expired. It must be renewed in person.", askRA, usePaper)
+		case !f.Effect.Permits():
+			return no(Refusal, f.Text, f.Remedies...)
+		}
+	}
+	switch {
+	case !affected:
+		return no(NotNeeded, "Nothing asks for the renewal of this card. It was left alone.")
+	case forbidden != "":
+		return no(NotOffered, "The notice "+forbidden+" wants this card renewed in person.", askRA, usePaper)
+	case last != nil && last.givenUp && last.why == whyAffectedAgain && last.plan.OldCertificate == p.Old.SHA256:
+		return no(NotOffered, "The last renewal of this card brought a certificate that is affected too. It must be renewed in person.", askRA, usePaper)
+	case v.aerr != nil:
+		return no(NotOffered, "The card cannot log in to the renewal service: "+v.aerr.Error()+".", askRA, usePaper)
+	case bytes.Equal(v.auth.ID, v.signing.ID):
+		return no(NotOffered, "On this card logging in and signing share one container, so it cannot be renewed here.", askRA, usePaper)
+	case !bytes.Equal(v.auth.Certificate.X509().RawSubject, v.signing.Certificate.X509().RawSubject):
+		return no(NotOffered, "The card's two certificates name different people, so it cannot be renewed here.", askRA, usePaper)
+	case v.info.Room == 0:
+		return no(NotOffered, "The card has no room for a new key beside the old one. Nothing was changed.", askRA, usePaper)
+	}
+	p.Outcome, p.Text = Ready, fmt.Sprintf("The certificate of card %s (serial %s) will be renewed.", v.info.Label, v.info.Serial)
+	p.Creates = []string{"a new RSA-2048 key pair in a container of its own", "a new signing certificate"}
+	p.Removes = []string{"the old certificate (serial " + p.Old.Serial + ") and its key, once the new pair has signed and verified"}
+	p.Asks = []string{"your passcode", "to take the card out and put it back in", "your passcode again"}
+	p.Needs = []string{"the card stays in the reader", "the enrolment server answers"}
+	for _, d := range typical {
+		p.Takes += d
+	}
+	return p
+}
+
+// next is the first step that is not done; StepDone when only the re-seat is left.
+func next(p *progress) Step {
+	if p.givenUp {
+		return StepGivenUp
+	}
+	for _, s := range Steps {
+		if !p.done[s] {
+			return s
+		}
+	}
+	return StepDone
+}
+
+// whyAffectedAgain is the journal's word for an authority that issued an affected
+// certificate again.
+const whyAffectedAgain = "affected_again"
+
+var errNothingBegun = errors.New("renewal: no renewal of this card was begun")

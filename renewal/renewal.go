@@ -1,0 +1,138 @@
+// Package renewal replaces the affected signing certificate of a card in process:
+// a new key pair on the card, a certificate from the authority, judged by the
+// guard before it is written, proved, put in the old one's place, and the card kept
+// from signing until it was taken out and put back.
+//
+// The calls, in order: [New]; [Renewer.Plan] shows what would happen; Renew does
+// it, with progress, and ends with the card on hold; [Renewer.Finish] waits for the
+// card to be taken out and put back, asks the passcode, and completes. Renew called
+// again after a crash, a pulled card or a pending answer goes on where it stopped:
+// every step looks first, acts, and reads back, so that running it twice is running
+// it once. [Renewer.Abandon] gives a renewal up.
+//
+// What is kept: the old key stays until the new pair has signed and verified. The
+// old signing key takes part in nothing: the request and the challenge are signed
+// by the new key, TLS is authenticated by the card's authentication key. From
+// before the first change to the card until its re-seat no process of the machine
+// signs with it. A journal of what was begun and done lies beside the holds in the
+// machine-wide state folder; it holds nothing secret.
+//
+// The channel to the authority is an [Enroller]; package renewal/est has one for
+// EST (RFC 7030).
+package renewal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
+	"github.com/rxguard/rxguard/signing"
+)
+
+// Config says what to renew, by which rules, and where. All but AsOf are needed.
+type Config struct {
+	Card     *signing.Card
+	Guard    *guard.Guard
+	Recorder signing.Recorder
+	Enroller Enroller
+
+	// AsOf is another clock for a simulated card; a real card takes none.
+	AsOf func() time.Time
+}
+
+// Renewer renews the certificate of the card that is in the reader. It is safe for
+// concurrent use; one renewal of a card runs at a time on a machine.
+type Renewer struct {
+	c   Config
+	dir state.Dir
+	now func() time.Time
+
+	// crash lets tests stop a run at any side effect, as a crash would.
+	crash func(point string) error
+}
+
+// New validates c and makes a Renewer. It touches nothing.
+func New(c Config) (*Renewer, error) {
+	switch {
+	case c.Card == nil || card.TokenOf(c.Card) == nil:
+		return nil, errors.New("renewal: Config.Card is missing; wanted one from signing.Open")
+	case c.Guard == nil:
+		return nil, errors.New("renewal: Config.Guard is missing; wanted one from guard.New")
+	case c.Recorder == nil:
+		return nil, errors.New("renewal: Config.Recorder is missing; signing.OpenRecord makes one on a file")
+	case c.Enroller == nil:
+		return nil, errors.New("renewal: Config.Enroller is missing; renewal/est has one")
+	}
+	simulated := card.TokenOf(c.Card).Simulated()
+	r := &Renewer{c: c, now: time.Now, crash: func(string) error { return nil }}
+	if c.AsOf != nil {
+		if !simulated {
+			return nil, errors.New("renewal: a real card renews by the clock of this machine only; Config.AsOf is for simulated cards")
+		}
+		r.now = c.AsOf
+	}
+	dir, err := state.Machine()
+	if p := card.OptionsOf(c.Card).StateDir; simulated && p != "" {
+		dir, err = state.At(p), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("renewal: %w", err)
+	}
+	r.dir = dir
+	return r, nil
+}
+
+// view is the card as one run finds it.
+type view struct {
+	s       card.Session
+	info    card.Info
+	objects []card.Object
+	signing card.Pair
+	serr    error // why there is no signing pair
+	auth    card.Pair
+	aerr    error // why there is no authentication pair
+}
+
+// open opens a session and looks at the card.
+func (r *Renewer) open(ctx context.Context) (*view, error) {
+	s, err := card.TokenOf(r.c.Card).Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{s: s}
+	if v.info, err = s.Info(ctx); err == nil {
+		err = v.look(ctx)
+	}
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// look reads the card's objects afresh.
+func (v *view) look(ctx context.Context) error {
+	objects, err := v.s.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	v.objects = objects
+	v.signing, v.serr = card.SigningPair(objects)
+	v.auth, v.aerr = card.AuthenticationPair(objects)
+	return nil
+}
+
+// snapshot is the view for the guard, without the hold.
+func (v *view) snapshot(simulated bool) guard.Snapshot {
+	return guard.Snapshot{
+		Certificate: v.signing.Certificate, Err: v.serr,
+		Serial: v.info.Serial, Label: v.info.Label,
+		Insertion: v.s.Insertion(), Simulated: simulated,
+	}
+}
+
+func (r *Renewer) simulated() bool { return card.TokenOf(r.c.Card).Simulated() }

@@ -1,0 +1,153 @@
+package renewal
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/guard/advisory"
+)
+
+// Outcome is what a renewal came to: each is something a person can act on.
+type Outcome string
+
+// The outcomes.
+const (
+	Ready      Outcome = "ready"       // of a Plan: the card can be renewed here
+	Completed  Outcome = "completed"   // renewed and re-seated; the card may sign
+	ReseatCard Outcome = "reseat"      // take the card out and put it back
+	Pending    Outcome = "pending"     // the authority decides until Result.Until; renew again then
+	Resumable  Outcome = "resumable"   // stopped at Result.Step; renew again goes on there
+	NotNeeded  Outcome = "not_needed"  // nothing asks for this card's renewal
+	NotOffered Outcome = "not_offered" // cannot be renewed here: Registration Authority
+	WrongCard  Outcome = "wrong_card"  // another card is in the reader
+	Refusal    Outcome = "refused"     // the guard or the card's state forbids it
+)
+
+// Result is the end of a call.
+type Result struct {
+	Outcome  Outcome                `json:"outcome"`
+	Step     Step                   `json:"step,omitempty"` // where it stands
+	Text     string                 `json:"text"`           // for the person, in plain words
+	Remedies []advisory.Remedy      `json:"remedies,omitempty"`
+	Until    time.Time              `json:"until,omitzero"` // Pending: ask again then, UTC
+	Serial   string                 `json:"card,omitempty"` // token serial number
+	Label    string                 `json:"label,omitempty"`
+	Old      *guard.CertificateInfo `json:"old,omitempty"`
+	New      *guard.CertificateInfo `json:"new,omitempty"`
+	// OldKeyKept: the card could not destroy the old key; its certificate is gone.
+	OldKeyKept bool `json:"old_key_kept,omitempty"`
+}
+
+// Error is a renewal that did not end in Completed, ReseatCard or NotNeeded: the
+// result, and the cause where there is one (a *signing.CardError, an *EnrolError, a
+// *JournalError, a *guard.Refused, ctx's error).
+type Error struct {
+	Result Result
+	Err    error
+}
+
+// Error gives the outcome, the step and the cause.
+func (e *Error) Error() string {
+	s := "renewal: " + string(e.Result.Outcome)
+	if e.Result.Step != "" {
+		s += " at step " + string(e.Result.Step)
+	}
+	if e.Err != nil {
+		return s + ": " + e.Err.Error()
+	}
+	return s + ": " + e.Result.Text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+var (
+	askRA    = advisory.Remedy{Kind: advisory.RegistrationAuthority, Text: "Contact your Registration Authority."}
+	askIT    = advisory.Remedy{Kind: advisory.ITSupport, Text: "Contact your local IT support."}
+	again    = advisory.Remedy{Kind: advisory.Renew, Text: "Start the renewal again. It goes on where it stopped."}
+	reseat   = advisory.Remedy{Kind: advisory.Reseat, Text: "Take your smartcard out, put it back in and enter your passcode."}
+	usePaper = advisory.Remedy{Kind: advisory.Paper, Text: "If a patient is waiting, write a paper prescription."}
+)
+
+// ended makes the error of a result that is no success.
+func ended(res Result, cause error) (Result, error) {
+	return res, &Error{Result: res, Err: cause}
+}
+
+// Progress is an event of a running renewal.
+type Progress struct {
+	Step    Step          // what is being done
+	Index   int           // of Step, from 1
+	Of      int           // how many steps
+	Share   float64       // of the whole that is behind, 0 to 1
+	Elapsed time.Duration // since this run began
+	// Remaining is an estimate, learnt from the steps that are done.
+	Remaining time.Duration
+	Text      string // what is being done, in plain words
+}
+
+// typical says how long steps take on a real card: about three minutes in all, as
+// the notice of 2020 says. Only the proportions matter once a step was measured.
+var typical = map[Step]time.Duration{
+	StepPlanned: 2 * time.Second, StepHold: time.Second, StepKey: 60 * time.Second,
+	StepRequest: 5 * time.Second, StepEnrol: 60 * time.Second, StepWrite: 20 * time.Second,
+	StepProve: 5 * time.Second, StepConfirm: 5 * time.Second, StepSwitch: 10 * time.Second,
+	StepRetire: 10 * time.Second, StepReseat: 2 * time.Second,
+}
+
+var stepText = map[Step]string{
+	StepPlanned: "Writing down what will be done",
+	StepHold:    "Keeping the card from signing while it changes",
+	StepKey:     "Making a new key on the card",
+	StepRequest: "Asking in the new key's name",
+	StepEnrol:   "Getting a new certificate",
+	StepWrite:   "Writing the new certificate to the card",
+	StepProve:   "Trying the new key",
+	StepConfirm: "Telling the authority",
+	StepSwitch:  "Putting the new certificate in the old one's place",
+	StepRetire:  "Removing the old key",
+	StepReseat:  "Getting ready for the card to be taken out",
+}
+
+// meter turns steps into progress.
+type meter struct {
+	show    func(Progress)
+	start   time.Time
+	skipped time.Duration // typical time of steps that an earlier run did
+	done    time.Duration // typical time of steps that this run did
+}
+
+func (m *meter) at(step Step, finished bool) {
+	if m.show == nil {
+		return
+	}
+	var all time.Duration
+	p := Progress{Step: step, Of: len(Steps) - 1, Text: stepText[step], Elapsed: time.Since(m.start)}
+	for i, s := range Steps[:p.Of] {
+		all += typical[s]
+		if s == step {
+			p.Index = i + 1
+		}
+	}
+	if finished {
+		m.done += typical[step]
+	}
+	behind := m.skipped + m.done
+	p.Share = float64(behind) / float64(all)
+	p.Remaining = all - behind
+	if m.done > 0 {
+		p.Remaining = time.Duration(float64(p.Remaining) * float64(p.Elapsed) / float64(m.done))
+	}
+	m.show(p)
+}
+
+func (s Step) String() string { return string(s) }
+
+// atStep says in plain words where a renewal stopped.
+func atStep(s Step) string {
+	if t, ok := stepText[s]; ok {
+		return fmt.Sprintf("It stopped here: %s.", t)
+	}
+	return "It stopped."
+}
