@@ -46,7 +46,9 @@ type Config struct {
 	// years. Zero is an hour before now.
 	Issued time.Time
 
-	// Now is the clock of the authority; nil is time.Now.
+	// Now is the clock of the authority; nil is time.Now. By the machine's clock it
+	// back-dates notBefore by five minutes, as authorities do; by another it does
+	// not.
 	Now func() time.Time
 
 	// Passcode is the card's; nil is "123456". It is copied. Three wrong tries
@@ -78,9 +80,6 @@ func New(c Config) (*Kit, error) {
 	if k.passcode == nil {
 		k.passcode = []byte(testcard.DefaultPIN)
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
 	if k.dir == "" {
 		dir, err := os.MkdirTemp("", "rxguard-simulated-")
 		if err != nil {
@@ -101,6 +100,9 @@ func (k *Kit) start(c Config) error {
 	}
 	cardFile, caFile := filepath.Join(k.dir, "card.json"), filepath.Join(k.dir, "ca.json")
 	cfg := testcard.CAConfig{Now: c.Now}
+	if c.Now != nil {
+		cfg.Backdate = -1
+	}
 	if _, err := os.Stat(cardFile); err == nil {
 		if k.ca, err = testcard.LoadCA(caFile, cfg); err != nil {
 			return err
@@ -122,7 +124,7 @@ func (k *Kit) start(c Config) error {
 	}
 	who := testcard.Prescriber{NotBefore: c.Issued}
 	if who.NotBefore.IsZero() {
-		who.NotBefore = c.Now().Add(-time.Hour)
+		who.NotBefore = k.ca.Now().Add(-time.Hour)
 	}
 	who.NotAfter = who.NotBefore.AddDate(2, 0, 0)
 	if c.ECKey {

@@ -1,0 +1,420 @@
+package main
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/renewal"
+	"github.com/rxguard/rxguard/renewal/est"
+	"github.com/rxguard/rxguard/signing"
+	"github.com/rxguard/rxguard/signing/eps"
+)
+
+type passcodeRequest = signing.PINRequest
+
+// trip is one journey.
+type trip struct {
+	o    options
+	w    *world
+	tell *teller
+	out  *output
+
+	card     *signing.Card
+	g        *guard.Guard
+	record   *signing.Record
+	signer   *signing.Signer
+	prepared *eps.Prepared
+	changed  bool // the card's renewal was begun
+}
+
+// journey goes the whole way. An error has been put in plain words, with the way
+// out.
+func journey(ctx context.Context, o options, tell *teller) (err error) {
+	w, err := newWorld(o)
+	if err != nil {
+		return err
+	}
+	t := &trip{o: o, w: w, tell: tell}
+	defer func() {
+		err = t.end(ctx, err)
+	}()
+	if t.out, err = newOutput(o.out); err != nil {
+		return &usageError{err}
+	}
+	if err := t.open(ctx); err != nil {
+		return err
+	}
+	affected, err := t.check(ctx)
+	if err != nil {
+		return err
+	}
+	if affected {
+		for _, step := range []func(context.Context) error{t.signAnyway, t.renew, t.signOnHold, t.reseat} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return t.sign(ctx)
+}
+
+// end closes what is open, and on a failure says what the card's state is.
+func (t *trip) end(ctx context.Context, err error) error {
+	if t.card != nil {
+		_ = t.card.Close()
+	}
+	if t.record != nil {
+		_ = t.record.Close()
+	}
+	t.w.keep = err != nil && t.changed && !gaveUp(err)
+	dir := t.w.kit.Dir()
+	if cerr := t.w.close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		return nil
+	}
+	text := "This did not work: " + err.Error()
+	var stop *stopError
+	if errors.As(err, &stop) {
+		text = stop.text
+	}
+	if ctx.Err() != nil {
+		text = "Interrupted."
+	}
+	if t.w.keep {
+		text += "\nThe card is safe. To go on where this stopped:\n  go run ./examples/prescriber --resume " + dir
+	} else if !t.changed {
+		text += "\nThe card was not changed."
+	}
+	return &stopError{text, err}
+}
+
+// gaveUp tells whether a renewal ended for good: there is nothing to go on with.
+func gaveUp(err error) bool {
+	var e *renewal.Error
+	return errors.As(err, &e) && (e.Result.Outcome == renewal.NotOffered || e.Result.Outcome == renewal.Refusal)
+}
+
+// open is step 1: the card is opened and read.
+func (t *trip) open(ctx context.Context) error {
+	t.tell.begin(1, "read", "The smartcard is read")
+	var err error
+	if t.card, err = signing.Open(ctx, signing.Config{Reader: t.w.kit.Reader(), PIN: t.w.ask(t.tell)}); err != nil {
+		return err
+	}
+	if t.g, err = guard.New(guard.Config{Advisories: t.w.rules, Issuers: t.w.kit.Issuers()}); err != nil {
+		return err
+	}
+	if t.record, err = signing.OpenRecord(t.w.file("record.jsonl")); err != nil {
+		return err
+	}
+	if clock := t.w.asOf(); clock != nil {
+		t.signer, err = signing.NewAsOf(t.card, t.g, t.record, clock)
+	} else {
+		t.signer, err = signing.New(t.card, t.g, t.record)
+	}
+	if err != nil {
+		return err
+	}
+	s, err := t.card.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Card %s, serial %s (simulated).\n", s.Label, s.Serial)
+	switch {
+	case s.Hold.State != guard.NotHeld:
+		t.changed = true // an earlier run began its renewal
+		text += "Its renewal was begun and is not finished."
+	case s.Err != nil:
+		return s.Err
+	default:
+		c := s.Certificate.Info()
+		text += fmt.Sprintf("Its signing certificate: serial %s, issued %s by %s.", c.Serial, c.NotBefore.Format(time.RFC3339), c.Issuer)
+	}
+	if err := t.keepOld(s.Certificate); err != nil {
+		return err
+	}
+	if !t.w.World.At.IsZero() {
+		text += "\nEverything is judged as of " + t.w.World.At.Format(time.RFC3339) + ", which only a simulated card allows."
+	}
+	var detail any
+	if s.Certificate != nil {
+		detail = s.Certificate.Info()
+	}
+	t.tell.say("read", text, detail)
+	return nil
+}
+
+// keepOld writes the certificate that the card had before its renewal, also when
+// this run only goes on with one.
+func (t *trip) keepOld(c *guard.Certificate) error {
+	kept := t.w.file("old-certificate.pem")
+	b, err := os.ReadFile(kept)
+	if errors.Is(err, fs.ErrNotExist) && c != nil {
+		b = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.X509().Raw})
+		err = os.WriteFile(kept, b, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	return t.out.oldCertificate(b)
+}
+
+// judge asks the guard, as an application does for its screen.
+func (t *trip) judge(ctx context.Context) (guard.Verdict, error) {
+	v, err := t.g.Check(ctx, t.card)
+	if t.w.asOf() != nil {
+		v, err = t.g.CheckAt(ctx, t.card, t.w.now())
+	}
+	return v, errors.Join(err, t.out.verdict(v))
+}
+
+// check is step 2: what the guard says before anybody tries to sign.
+func (t *trip) check(ctx context.Context) (affected bool, err error) {
+	t.tell.begin(2, "check", "The guard is asked")
+	v, err := t.judge(ctx)
+	var refused *guard.Refused
+	switch {
+	case err == nil:
+		t.tell.say(v.Decision.String(), v.String(), v)
+		return false, nil
+	case errors.As(err, &refused) && (refused.RenewalHelps() || t.changed):
+		t.tell.say(v.Decision.String(), v.String(), v)
+		return true, nil
+	default:
+		t.tell.say(v.Decision.String(), v.String(), v)
+		return false, &stopError{"This card cannot sign, and renewing it here would not help. " + v.Findings[0].Text, err}
+	}
+}
+
+// signAnyway is step 3: the Signer asks the guard itself.
+func (t *trip) signAnyway(ctx context.Context) error {
+	t.tell.begin(3, "sign_refused", "An attempt to sign anyway")
+	return t.mustRefuse(ctx)
+}
+
+// mustRefuse tries to sign and wants the Signer to refuse before the card's key
+// and its holder are asked.
+func (t *trip) mustRefuse(ctx context.Context) error {
+	p, err := t.w.prepared()
+	if err != nil {
+		return err
+	}
+	before := t.w.kit.SigningKeyUses()
+	_, err = signing.Sign(ctx, t.signer, p)
+	var refused *guard.Refused
+	if !errors.As(err, &refused) {
+		if err == nil {
+			err = errors.New("the Signer signed, though the guard refuses")
+		}
+		return err
+	}
+	if err := t.out.verdict(refused.Verdict); err != nil {
+		return err
+	}
+	if n := t.w.kit.SigningKeyUses(); n != before {
+		return fmt.Errorf("the card's key was used %d times, though the Signer refused", n-before)
+	}
+	t.tell.say("refused", "Refused by the Signer itself: "+refused.Verdict.Findings[0].Text+
+		"\nThe passcode was not asked, and nothing reached the card's key.", refused.Verdict)
+	return nil
+}
+
+// renew is step 4: the renewal in process.
+func (t *trip) renew(ctx context.Context) error {
+	t.tell.begin(4, "renew", "The card is renewed, here and now")
+	server, err := t.w.kit.StartEnrolment()
+	if err != nil {
+		return err
+	}
+	enroller, err := est.New(est.Config{URL: server.URL, Label: server.Label, Roots: server.Roots, Anchors: server.Roots})
+	if err != nil {
+		return err
+	}
+	r, err := t.renewer(enroller)
+	if err != nil {
+		return err
+	}
+	plan, err := r.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	t.tell.say("plan", plan.String(), plan)
+	res, err := r.Renew(ctx, func(p renewal.Progress) {
+		t.changed = t.changed || p.Step != renewal.StepPlanned
+		t.tell.progress(p)
+		pause(ctx, t.o.pace)
+	})
+	t.tell.progressEnds()
+	if err != nil {
+		return stopOf(err)
+	}
+	t.tell.say(string(res.Outcome), res.Text, res)
+	return nil
+}
+
+func (t *trip) renewer(e renewal.Enroller) (*renewal.Renewer, error) {
+	return renewal.New(renewal.Config{Card: t.card, Guard: t.g, Recorder: t.record, Enroller: e, AsOf: t.w.asOf()})
+}
+
+// stopOf puts the end of a renewal in its own words.
+func stopOf(err error) error {
+	var e *renewal.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	text := e.Result.Text
+	for i, r := range e.Result.Remedies {
+		text += fmt.Sprintf("\n  %d. %s", i+1, r.Text)
+	}
+	return &stopError{text, err}
+}
+
+// signOnHold is step 5: renewed, but not yet taken out and put back.
+func (t *trip) signOnHold(ctx context.Context) error {
+	t.tell.begin(5, "sign_on_hold", "An attempt to sign before the card was taken out")
+	return t.mustRefuse(ctx)
+}
+
+// reseat is step 6: the card is taken out and put back, as its watcher sees.
+func (t *trip) reseat(ctx context.Context) error {
+	t.tell.begin(6, "reseat", "The card is taken out and put back")
+	t.w.kit.Remove()
+	if err := t.see(ctx, func(s guard.Snapshot) bool { return errors.Is(s.Err, guard.ErrNoCard) }); err != nil {
+		return err
+	}
+	t.tell.say("removed", "The watcher saw the card taken out.", nil)
+	t.w.advance()
+	pause(ctx, t.o.pace)
+	t.w.kit.Insert()
+	if err := t.see(ctx, func(s guard.Snapshot) bool { return s.Err == nil }); err != nil {
+		return err
+	}
+	t.tell.say("inserted", "The watcher saw the card put back.", nil)
+	r, err := t.renewer(nothing{})
+	if err != nil {
+		return err
+	}
+	res, err := r.Finish(ctx, t.signer)
+	if err != nil {
+		return stopOf(err)
+	}
+	t.tell.say(string(res.Outcome), res.Text, res)
+	return nil
+}
+
+// nothing is no authority: the end of a renewal asks none.
+type nothing struct{}
+
+func (nothing) Enrol(context.Context, *renewal.Transport, renewal.Request) (renewal.Answer, error) {
+	return renewal.Answer{}, &renewal.EnrolError{Kind: renewal.Unreachable, Detail: "no authority is needed any more"}
+}
+
+// see waits until the card's snapshot is as wanted.
+func (t *trip) see(ctx context.Context, wanted func(guard.Snapshot) bool) error {
+	for {
+		changed := t.card.Changed()
+		if s, err := t.card.Snapshot(ctx); err == nil && wanted(s) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// sign is step 7: the guard says yes, and a $prepare answer is signed.
+func (t *trip) sign(ctx context.Context) error {
+	t.tell.begin(7, "sign", "A prescription is signed")
+	v, err := t.judge(ctx)
+	if err != nil {
+		return err
+	}
+	t.tell.say(v.Decision.String(), v.String(), v)
+	if t.prepared, err = t.w.prepared(); err != nil {
+		return err
+	}
+	signed, err := signing.Sign(ctx, t.signer, t.prepared)
+	if err != nil {
+		return err
+	}
+	if err := t.show(signed); err != nil {
+		return err
+	}
+	refused, made, err := t.countRecord()
+	if err != nil {
+		return err
+	}
+	t.tell.say("record", fmt.Sprintf("The decision record verifies. It shows %d refusals and %d signature(s).", refused, made),
+		map[string]int{"refused": refused, "signed": made})
+	t.tell.say("done", "Done. What was signed is simulated and worth nothing.", nil)
+	return nil
+}
+
+// show tells what was signed and writes it out.
+func (t *trip) show(signed *eps.Signed) error {
+	if err := verify(t.prepared, signed); err != nil {
+		return err
+	}
+	provenance, err := signed.Provenance(eps.ProvenanceInfo{
+		ID:     "5f6f8a0e-3c3e-4c1a-9a52-0c8f1e6a7b10",
+		Target: []string{"urn:uuid:0d5d2a1e-6f0b-4d0e-8c57-2f6b9d1f3a44"},
+		Who:    "urn:uuid:b2a9b1de-8f0a-4d8e-a4f5-77a9b8f1c6d2",
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.out.signed(signed, provenance); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Signed with %s, %d bytes; the signature verifies with the key of certificate %x.\n",
+		t.prepared.Algorithm(), len(signed.SignatureValue()), signed.Certificate().SerialNumber)
+	text += "The national service's checks:\n"
+	for _, c := range signed.Checks() {
+		text += fmt.Sprintf("  %d. %-13s %s", c.Number, c.Result, c.Name)
+		if c.Why != "" {
+			text += ": " + c.Why
+		}
+		text += "\n"
+	}
+	text += fmt.Sprintf("FHIR Provenance: %d bytes.", len(provenance))
+	if t.o.out != "" {
+		text += "\nWritten to " + t.o.out + "."
+	}
+	t.tell.say("signed", text, signed.Checks())
+	return nil
+}
+
+// countRecord verifies the decision record and counts its lines.
+func (t *trip) countRecord() (refused, signed int, err error) {
+	_, err = signing.VerifyRecord(t.w.file("record.jsonl"), func(e signing.Entry) error {
+		switch e.Event {
+		case signing.EventRefused:
+			refused++
+		case signing.EventSigned:
+			signed++
+		}
+		return nil
+	})
+	return refused, signed, err
+}
+
+// pause lets a person look, and ends early when the journey is interrupted.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,143 @@
+// Command prescriber goes the whole way of the 2020 notice on a simulated smartcard:
+// refused, renewed, re-seated, signed. It needs nothing but Go:
+//
+//	go run ./examples/prescriber
+//
+// It is also the example of how an application embeds the library: journey.go holds
+// the calls in their order.
+//
+// Exit codes: 0 the prescription was signed, 1 it was not (the text says why and
+// what to do), 2 the command line or a file was not understood, 130 interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term" // tells a terminal, where a bar and colours are wanted; kept by the Go team, needs x/sys only
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitNotSigned   = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// usageError is an error of the command line or a file that it names.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// command runs the command line and returns the exit code.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitDone
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "prescriber: %v\n", err)
+		return exitUsage
+	}
+	tell := newTeller(stdout, stderr, o.json, isTerminal(stdout))
+	if o.pace < 0 {
+		o.pace = 0
+		if isTerminal(stdout) && !o.json {
+			o.pace = 400 * time.Millisecond // a real card takes its time; let the bar be seen
+		}
+	}
+	err = journey(ctx, o, tell)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "prescriber: %v\n", err)
+		return exitUsage
+	case ctx.Err() != nil:
+		tell.problem(err)
+		return exitInterrupted
+	default:
+		tell.problem(err)
+		return exitNotSigned
+	}
+}
+
+// options is the command line.
+type options struct {
+	out     string
+	prepare string
+	at      time.Time
+	issued  time.Time
+	json    bool
+	pace    time.Duration
+	resume  string
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	o := options{pace: -1}
+	fs := flag.NewFlagSet("prescriber", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are told once, by command
+	usage := func() {
+		fs.SetOutput(stderr)
+		fmt.Fprintln(stderr, "Usage: prescriber [flags]\n\nThe whole way on a simulated smartcard: refused, renewed, re-seated, signed.")
+		fs.PrintDefaults()
+		fmt.Fprintln(stderr, "\nTIME is RFC 3339 (2020-09-30T09:00:00Z) or a date (2020-09-30), which is its first instant in UTC.\n"+
+			"Exit codes: 0 signed, 1 not signed, 2 command line or file not understood, 130 interrupted.")
+	}
+	fs.StringVar(&o.out, "out", "", "write certificates, signature, Provenance and verdicts to this `DIR`")
+	fs.StringVar(&o.prepare, "prepare", "", "sign the $prepare answer in this `FILE` instead of a synthetic one; judged as of its timestamp unless --at is given")
+	fs.Func("at", "judge as of this `TIME`, by the built-in notice of 2020 alone", instantFlag(&o.at))
+	fs.Func("issued", "the simulated card's certificates were issued at this `TIME`; judged by the built-in notice of 2020 alone", instantFlag(&o.issued))
+	fs.BoolVar(&o.json, "json", false, "print the steps as JSON lines")
+	fs.DurationVar(&o.pace, "pace", -1, "pause after each step of the renewal, as a real card would; default 400ms on a terminal, else none")
+	fs.StringVar(&o.resume, "resume", "", "go on with the simulated card in this `DIR`, which an interrupted run named")
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		usage()
+		return o, err
+	} else if err != nil {
+		return o, fmt.Errorf("%w; --help lists the flags", err)
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("%q is not understood; --help lists the flags", fs.Arg(0))
+	}
+	if o.resume != "" && (!o.at.IsZero() || !o.issued.IsZero() || o.prepare != "") {
+		return o, errors.New("--resume goes on with what the interrupted run was given; --at, --issued and --prepare do not go with it")
+	}
+	return o, nil
+}
+
+func instantFlag(t *time.Time) func(string) error {
+	return func(s string) error {
+		for _, form := range []string{time.RFC3339, time.DateOnly} {
+			if v, err := time.Parse(form, s); err == nil {
+				if v.Year() < 2001 || v.Year() > 2090 {
+					return fmt.Errorf("%s is outside the years 2001 to 2090 of the simulation", s)
+				}
+				*t = v.UTC()
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is not a time; wanted RFC 3339 as 2020-09-30T09:00:00Z, or a date", s)
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3" // the bar on a terminal; kept since 2017, needs uniseg, colorstring and x/term
+
+	"github.com/rxguard/rxguard/renewal"
+)
+
+// event is one JSON line.
+type event struct {
+	Step     int       `json:"step"`
+	Name     string    `json:"name"`
+	Outcome  string    `json:"outcome,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	Detail   any       `json:"detail,omitempty"`
+	Progress *progress `json:"progress,omitempty"`
+}
+
+type progress struct {
+	Step      string  `json:"step"`
+	Index     int     `json:"index"`
+	Of        int     `json:"of"`
+	Share     float64 `json:"share"`
+	ElapsedMS int64   `json:"elapsed_ms"`
+	LeftMS    int64   `json:"left_ms"`
+}
+
+// teller tells the steps: plain words, or JSON lines.
+type teller struct {
+	out, err io.Writer
+	json     bool
+	terminal bool
+	step     int
+	name     string
+	bar      *progressbar.ProgressBar
+	shown    int // the renewal's step that has its line
+}
+
+func newTeller(out, err io.Writer, asJSON, terminal bool) *teller {
+	return &teller{out: out, err: err, json: asJSON, terminal: terminal && !asJSON}
+}
+
+// begin starts a step.
+func (t *teller) begin(step int, name, title string) {
+	t.step, t.name = step, name
+	if t.json {
+		return
+	}
+	if t.terminal {
+		title = "\x1b[1m" + title + "\x1b[0m"
+	}
+	fmt.Fprintf(t.out, "\n%d. %s\n", step, title)
+}
+
+// say tells what happened in the step: in plain words, and for programs with its
+// detail.
+func (t *teller) say(outcome, text string, detail any) {
+	if t.json {
+		t.line(event{Step: t.step, Name: t.name, Outcome: outcome, Text: text, Detail: detail})
+		return
+	}
+	for _, l := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		fmt.Fprintf(t.out, "   %s\n", l)
+	}
+}
+
+func (t *teller) line(e event) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		fmt.Fprintln(t.err, "prescriber:", err)
+		return
+	}
+	fmt.Fprintf(t.out, "%s\n", b)
+}
+
+// progress shows a renewal's progress: a bar on a terminal, lines elsewhere.
+func (t *teller) progress(p renewal.Progress) {
+	switch {
+	case t.json:
+		t.line(event{Step: t.step, Name: t.name, Text: p.Text, Progress: &progress{
+			Step: string(p.Step), Index: p.Index, Of: p.Of, Share: p.Share,
+			ElapsedMS: p.Elapsed.Milliseconds(), LeftMS: p.Remaining.Milliseconds(),
+		}})
+	case t.terminal:
+		if t.bar == nil {
+			t.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(t.out), progressbar.OptionSetWidth(30),
+				progressbar.OptionSetPredictTime(false), progressbar.OptionShowDescriptionAtLineEnd())
+		}
+		t.bar.Describe(fmt.Sprintf("step %d of %d, %s left: %s", p.Index, p.Of, left(p.Remaining), pad(p.Text)))
+		_ = t.bar.Set(int(p.Share * 1000))
+	case p.Index != t.shown:
+		t.shown = p.Index
+		fmt.Fprintf(t.out, "   [%2d/%d] %3.0f %%  %s left  %s\n", p.Index, p.Of, p.Share*100, left(p.Remaining), p.Text)
+	}
+}
+
+// progressEnds leaves the bar's line.
+func (t *teller) progressEnds() {
+	if t.bar != nil {
+		fmt.Fprintln(t.out)
+		t.bar = nil
+	}
+}
+
+func left(d time.Duration) string {
+	if d < time.Second {
+		return "<1s"
+	}
+	return d.Round(time.Second).String()
+}
+
+// pad keeps a shorter text from leaving the end of a longer one on the line.
+func pad(s string) string { return fmt.Sprintf("%-50s", s) }
+
+// problem tells why the journey did not end well, with the way out.
+func (t *teller) problem(err error) {
+	t.progressEnds()
+	text := err.Error()
+	var stop *stopError
+	if errors.As(err, &stop) {
+		text = stop.text
+	}
+	if t.json {
+		t.line(event{Step: t.step, Name: t.name, Outcome: "stopped", Text: text, Detail: map[string]string{"error": err.Error()}})
+		return
+	}
+	fmt.Fprintf(t.out, "\n%s\n", text)
+}
+
+// stopError is an end of the journey that has been put in plain words.
+type stopError struct {
+	text string
+	err  error
+}
+
+func (e *stopError) Error() string {
+	if e.err == nil {
+		return e.text
+	}
+	return e.err.Error()
+}
+func (e *stopError) Unwrap() error { return e.err }
