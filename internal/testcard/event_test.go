@@ -149,6 +149,23 @@ func TestCardPulledWhileItMakesAKeyHasNone(t *testing.T) {
 	assert.ErrorContains(t, err, "no entropy")
 }
 
+func TestTwoSessionsDoNotShareTheLastContainer(t *testing.T) {
+	c := withKey(t, Config{Containers: 2})
+	s, other := login(t, c), login(t, c)
+	quick := func(int) (*rsa.PrivateKey, error) { return rsaKey(), nil }
+	c.makeKey = func(int) (*rsa.PrivateKey, error) {
+		c.makeKey = quick
+		_, err := other.Generate(t.Context(), card.KeySpec{ID: newID})
+		require.NoError(t, err)
+		return rsaKey(), nil
+	}
+	_, err := s.Generate(t.Context(), card.KeySpec{ID: []byte{0xb0}})
+	assert.Equal(t, card.Full, kindOf(t, err))
+	info, err := s.Info(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, info.Room)
+}
+
 func TestTrace(t *testing.T) {
 	c := withKey(t, Config{})
 	s := open(t, c)

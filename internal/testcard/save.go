@@ -18,6 +18,7 @@ import (
 const (
 	cardNotice = "This is an rxguard simulated card. Its keys are test keys, not for patients and not for any real system."
 	maxFile    = 4 << 20
+	maxKey     = 4 << 10 // RSA-4096 in PKCS #8 has 2.4 kB
 )
 
 // cardFile is a card on disk.
@@ -161,6 +162,9 @@ func decode(b []byte) (*Card, error) {
 }
 
 func parseKey(pkcs8 []byte) (crypto.Signer, error) {
+	if len(pkcs8) > maxKey { // reading a long one is slow
+		return nil, fmt.Errorf("private key of %d bytes, expected at most %d", len(pkcs8), maxKey)
+	}
 	parsed, err := x509.ParsePKCS8PrivateKey(pkcs8)
 	if err != nil {
 		return nil, err

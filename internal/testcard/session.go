@@ -108,7 +108,7 @@ func (s *session) Objects(ctx context.Context) ([]card.Object, error) {
 // on a real card. The last wrong try is told as PINIncorrect with no tries left,
 // each one after it as PINLocked.
 func (s *session) Login(ctx context.Context, pin []byte) error {
-	mine := pin // the caller wipes its own when ctx ends early
+	mine := bytes.Clone(pin) // the caller wipes its own when ctx ends early
 	return s.do(ctx, Event{Op: OpLogin}, func() error {
 		defer clear(mine)
 		c := s.c

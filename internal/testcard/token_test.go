@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -106,57 +107,55 @@ func TestClosedSession(t *testing.T) {
 }
 
 func TestContextEndsAnOperationThatHangs(t *testing.T) {
-	c := withKey(t, Config{})
-	s := login(t, c)
-	reached, release, finished := make(chan bool), make(chan bool), make(chan bool)
-	c.Hook(func(e Event) error {
-		if e.Op == OpSign && !e.After {
+	synctest.Test(t, func(t *testing.T) {
+		c := withKey(t, Config{})
+		s := login(t, c)
+		reached, release := make(chan bool), make(chan bool)
+		c.Hook(On(OpSign, false, 1, func() error {
 			close(reached)
 			<-release
-		}
-		if e.Op == OpSign && e.After {
-			close(finished)
-		}
-		return nil
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-reached; cancel() }()
-	sig, err := s.Sign(ctx, SigningID(), digest[:], crypto256)
-	assert.ErrorIs(t, err, context.Canceled)
-	assert.Nil(t, sig)
-	close(release)
-	<-finished
-	assert.Equal(t, 1, c.Signatures(SigningID()), "the card went on; what it signed was dropped")
+			return nil
+		}))
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-reached; cancel() }()
+		sig, err := s.Sign(ctx, SigningID(), digest[:], crypto256)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Nil(t, sig)
+		close(release)
+		synctest.Wait()
+		assert.Equal(t, 1, c.Signatures(SigningID()), "the card went on; what it signed was dropped")
 
-	_, err = s.Sign(ctx, SigningID(), digest[:], crypto256)
-	assert.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, 1, c.Signatures(SigningID()), "an ended context reaches nothing")
+		_, err = s.Sign(ctx, SigningID(), digest[:], crypto256)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 1, c.Signatures(SigningID()), "an ended context reaches nothing")
+	})
 }
 
 func TestLoginNeedsNoPasscodeOfTheCallersOnceItReturned(t *testing.T) {
-	c := newCard(t, Config{})
-	s := open(t, c)
-	reached, release, finished := make(chan bool), make(chan bool), make(chan bool)
-	c.Hook(func(e Event) error {
-		if e.Op != OpLogin {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCard(t, Config{})
+		s := open(t, c)
+		reached, release := make(chan bool), make(chan bool)
+		c.Hook(On(OpLogin, false, 1, func() error {
+			close(reached)
+			<-release
 			return nil
-		}
-		if e.After {
-			close(finished)
-			return nil
-		}
-		close(reached)
-		<-release
-		return nil
+		}))
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-reached; cancel() }()
+		pin := []byte(DefaultPIN)
+		require.ErrorIs(t, s.Login(ctx, pin), context.Canceled)
+		clear(pin)
+		close(release)
+		synctest.Wait()
+		assert.Equal(t, 3, c.TriesLeft(), "the card compared what was presented")
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-reached; cancel() }()
+}
+
+func TestLoginLeavesTheCallersPasscodeToTheCaller(t *testing.T) {
 	pin := []byte(DefaultPIN)
-	require.ErrorIs(t, s.Login(ctx, pin), context.Canceled)
-	clear(pin)
-	close(release)
-	<-finished // the login succeeded with what was presented
-	assert.Equal(t, 3, c.TriesLeft())
+	require.NoError(t, open(t, newCard(t, Config{})).Login(t.Context(), pin))
+	assert.Equal(t, DefaultPIN, string(pin))
 }
 
 func TestHookThatPanicsOrEndsItsGoroutineDoesSoInTheCaller(t *testing.T) {
