@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,16 +24,17 @@ const SigningPolicy = "1.2.826.0.1275.102.0.3.2.0"
 const SimulatedOrganization = "rxguard simulation"
 
 // Certificate is a parsed signing certificate with all that the checks ask of it
-// worked out once. It is immutable and safe for concurrent use.
+// worked out once. ParseCertificate makes it; the zero value is judged as one that
+// cannot be read. It is immutable and safe for concurrent use.
 type Certificate struct {
-	x     *x509.Certificate
+	x     *x509.Certificate // never handed out: it is what is judged
 	facts advisory.Facts
 	info  CertificateInfo
+	shown *CertificateInfo // a copy of info, for verdicts without findings
 
 	// privateKeyUntil is the end of the private key usage period; zero: none.
 	privateKeyUntil  time.Time
 	keyUsageCritical bool
-	hasKeyUsage      bool
 	hasPolicy        bool
 	hasUserID        bool
 	simulated        bool
@@ -47,24 +50,15 @@ type CertificateInfo struct {
 	SHA256    string    `json:"sha256"` // of the DER, lower-case hexadecimal
 }
 
-// ParseCertificate reads one certificate, DER or a single PEM block. It decides
-// nothing but whether it is one: errors say what was found instead.
+// ParseCertificate reads one X.509 certificate (RFC 5280 4.1), DER or a single PEM
+// block (RFC 7468) with nothing but white space around it. It decides nothing but
+// whether it is one: whom it is for, and whether it may sign, is for Check. Errors
+// say what was found and what was wanted; there is no sentinel for them. The
+// Certificate keeps no reference to b.
 func ParseCertificate(b []byte) (*Certificate, error) {
-	der := b
-	if trimmed := bytes.TrimSpace(b); bytes.HasPrefix(trimmed, []byte("-----BEGIN")) {
-		block, rest := pem.Decode(trimmed)
-		switch {
-		case block == nil:
-			return nil, errors.New("guard: the PEM text is damaged; wanted one CERTIFICATE block")
-		case block.Type != "CERTIFICATE":
-			return nil, fmt.Errorf("guard: the PEM block is %q; wanted CERTIFICATE", block.Type)
-		case len(bytes.TrimSpace(rest)) > 0:
-			return nil, errors.New("guard: text follows the PEM block; wanted one CERTIFICATE block")
-		}
-		der = block.Bytes
-	}
-	if len(der) == 0 {
-		return nil, errors.New("guard: no certificate: the input is empty")
+	der, err := certificateDER(b)
+	if err != nil {
+		return nil, err
 	}
 	x, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -73,35 +67,61 @@ func ParseCertificate(b []byte) (*Certificate, error) {
 	return newCertificate(x)
 }
 
+var pemBegin = []byte("-----BEGIN")
+
+// certificateDER returns a copy of the DER in b: crypto/x509 keeps what it parses.
+func certificateDER(b []byte) ([]byte, error) {
+	text := bytes.TrimSpace(b)
+	switch {
+	case len(text) == 0:
+		return nil, errors.New("guard: not a certificate: the input is empty; wanted DER or one PEM block")
+	case b[0] == 0x30: // SEQUENCE
+		return bytes.Clone(b), nil
+	case !bytes.HasPrefix(text, pemBegin):
+		return nil, fmt.Errorf("guard: not a certificate: the input starts with %q; wanted DER or one PEM block", b[:min(8, len(b))])
+	}
+	// Counted first, because pem.Decode passes over damaged blocks in silence.
+	if n := bytes.Count(text, pemBegin); n > 1 {
+		return nil, fmt.Errorf("guard: not one certificate: the input has %d PEM blocks; wanted one CERTIFICATE block", n)
+	}
+	block, rest := pem.Decode(text)
+	switch {
+	case block == nil:
+		return nil, errors.New("guard: not a certificate: the PEM text is damaged; wanted one CERTIFICATE block")
+	case block.Type != "CERTIFICATE":
+		return nil, fmt.Errorf("guard: not a certificate: the PEM block is %q; wanted CERTIFICATE", block.Type)
+	case len(rest) > 0:
+		return nil, errors.New("guard: not one certificate: text follows the PEM block; wanted one CERTIFICATE block")
+	}
+	return block.Bytes, nil
+}
+
 var (
 	oidKeyUsage              = asn1.ObjectIdentifier{2, 5, 29, 15}
 	oidPrivateKeyUsagePeriod = asn1.ObjectIdentifier{2, 5, 29, 16}
 )
 
 func newCertificate(x *x509.Certificate) (*Certificate, error) {
-	sum := sha256.Sum256(x.Raw)
 	c := &Certificate{
 		x:     x,
 		facts: advisory.FactsOf(x),
 		info: CertificateInfo{
-			Subject:   x.Subject.String(),
-			Issuer:    x.Issuer.String(),
+			Subject:   nameOf(x.RawSubject, x.Subject),
+			Issuer:    nameOf(x.RawIssuer, x.Issuer),
 			Serial:    fmt.Sprintf("%x", x.SerialNumber),
 			NotBefore: x.NotBefore.UTC(),
 			NotAfter:  x.NotAfter.UTC(),
-			SHA256:    fmt.Sprintf("%x", sum),
+			SHA256:    fmt.Sprintf("%x", sha256.Sum256(x.Raw)),
 		},
 		hasUserID: startsWithUserID(x.Subject.CommonName),
-		simulated: contains(x.Subject.Organization, SimulatedOrganization) ||
-			contains(x.Issuer.Organization, SimulatedOrganization),
+		simulated: slices.Contains(x.Subject.Organization, SimulatedOrganization) ||
+			slices.Contains(x.Issuer.Organization, SimulatedOrganization),
 	}
-	for _, oid := range x.Policies {
-		c.hasPolicy = c.hasPolicy || oid.String() == SigningPolicy
-	}
+	c.hasPolicy = slices.Contains(c.facts.PolicyOID, SigningPolicy)
 	for _, e := range x.Extensions {
 		switch {
 		case e.Id.Equal(oidKeyUsage):
-			c.hasKeyUsage, c.keyUsageCritical = true, e.Critical
+			c.keyUsageCritical = e.Critical
 		case e.Id.Equal(oidPrivateKeyUsagePeriod):
 			until, err := privateKeyUsageEnd(e.Value)
 			if err != nil {
@@ -110,11 +130,23 @@ func newCertificate(x *x509.Certificate) (*Certificate, error) {
 			c.privateKeyUntil = until
 		}
 	}
+	shown := c.info
+	c.shown = &shown
 	return c, nil
 }
 
+// nameOf writes a distinguished name as RFC 4514 does, whole and in its own order,
+// both of which pkix.Name loses.
+func nameOf(raw []byte, parsed pkix.Name) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
+		return parsed.String()
+	}
+	return name.String()
+}
+
 // privateKeyUsageEnd reads notAfter of the extension that RFC 3280 4.2.1.4
-// defines.
+// defines; zero: it has none.
 func privateKeyUsageEnd(der []byte) (time.Time, error) {
 	var p struct {
 		NotBefore asn1.RawValue `asn1:"optional,tag:0"`
@@ -128,9 +160,12 @@ func privateKeyUsageEnd(der []byte) (time.Time, error) {
 	if len(p.NotAfter.Bytes) == 0 {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse("20060102150405Z", string(p.NotAfter.Bytes))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("notAfter %q is not GeneralizedTime", p.NotAfter.Bytes)
+	// RFC 5280 4.1.2.5.2: in UTC, with seconds, without fractions, which
+	// time.Parse would take.
+	const form = "20060102150405Z"
+	t, err := time.Parse(form, string(p.NotAfter.Bytes))
+	if err != nil || len(p.NotAfter.Bytes) != len(form) {
+		return time.Time{}, fmt.Errorf("notAfter is %q; wanted GeneralizedTime YYYYMMDDHHMMSSZ", p.NotAfter.Bytes)
 	}
 	return t, nil
 }
@@ -144,20 +179,22 @@ func startsWithUserID(cn string) bool {
 	return strings.Trim(id, "0123456789") == ""
 }
 
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
+// X509 returns a copy of the parsed certificate, parsed anew for each call, so that
+// nothing a caller does to it reaches what is judged; nil of the zero value.
+func (c *Certificate) X509() *x509.Certificate {
+	if c.x == nil {
+		return nil
 	}
-	return false
+	x, err := x509.ParseCertificate(bytes.Clone(c.x.Raw))
+	if err != nil { // it was parsed from the same bytes before
+		panic(fmt.Sprintf("guard: certificate %s does not parse again: %v", c.info.Serial, err))
+	}
+	return x
 }
-
-// X509 returns the parsed certificate. The caller must not change it.
-func (c *Certificate) X509() *x509.Certificate { return c.x }
 
 // Info returns what verdicts show of the certificate.
 func (c *Certificate) Info() CertificateInfo { return c.info }
 
-// Simulated tells whether subject or issuer are marked as the simulation's.
+// Simulated tells whether subject or issuer is marked as the simulation's, by
+// SimulatedOrganization.
 func (c *Certificate) Simulated() bool { return c.simulated }

@@ -4,24 +4,26 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
 // judgeCard finds what keeps the card's certificate from being read, and a
 // simulated card before a live Guard.
 func (g *Guard) judgeCard(fs []Finding, s Snapshot) []Finding {
-	if g.live && (s.Simulated || s.Certificate != nil && s.Certificate.simulated) {
+	if g.live && (s.Simulated || s.Certificate.readable() && s.Certificate.simulated) {
 		f := finding(SimulatedCard)
-		if s.Certificate != nil {
+		if s.Certificate.readable() {
 			f.Is = s.Certificate.is()
 		}
 		fs = append(fs, f)
 	}
-	if s.Err == nil && s.Certificate != nil {
-		return fs
-	}
 	r := CardUnreadable
 	switch {
+	case s.Err == nil && s.Certificate.readable():
+		return fs
+	case s.Err == nil && s.Certificate != nil:
+		r = CertificateDamaged
 	case s.Err == nil:
 		r = NoSigningCertificate
 	case errors.Is(s.Err, ErrNoCard):
@@ -56,11 +58,13 @@ func judgeHold(fs []Finding, h Hold) []Finding {
 		r = HoldUnknown
 	}
 	f := finding(r)
-	if !h.Since.IsZero() {
-		f.Is = "on hold since " + instant(h.Since)
-	}
-	if h.Err != nil {
+	switch {
+	case h.Err != nil && !h.Since.IsZero():
+		f.Is = "on hold since " + instant(h.Since) + "; " + h.Err.Error()
+	case h.Err != nil:
 		f.Is = h.Err.Error()
+	case !h.Since.IsZero():
+		f.Is = "on hold since " + instant(h.Since)
 	}
 	return append(fs, f)
 }
@@ -79,8 +83,8 @@ func judgeValidity(fs []Finding, c *Certificate, at time.Time) []Finding {
 		f.Is = "notAfter " + instant(c.info.NotAfter) + ", judged at " + instant(at)
 		fs = append(fs, f)
 	case !c.privateKeyUntil.IsZero() && at.After(c.privateKeyUntil):
-		// It ends at 70 % of a card's life, before self-renewal opens: a refusal
-		// would strand good cards.
+		// RFC 3280 4.2.1.4. It ends at 70 % of a card's life, before self-renewal
+		// opens: a refusal would strand good cards.
 		f := finding(PrivateKeyUsagePassed)
 		f.Is = "private key usage period ended " + instant(c.privateKeyUntil)
 		f.By = c.info.NotAfter
@@ -91,8 +95,9 @@ func judgeValidity(fs []Finding, c *Certificate, at time.Time) []Finding {
 
 // judgeProfile compares with the profile of NHS signing certificates: key usage
 // critical and contentCommitment alone (RFC 5280 4.2.1.3), no extended key usage,
-// the content commitment policy, and a user id. Real cards deviate in all but the
-// first, so those warn.
+// the content commitment policy, and a user id. A key usage without
+// contentCommitment refuses; everything else real cards are seen to lack or to
+// have too much of, so it warns.
 func judgeProfile(fs []Finding, c *Certificate) []Finding {
 	if c.x.KeyUsage&x509.KeyUsageContentCommitment == 0 {
 		f := finding(NotForSigning)
@@ -108,10 +113,14 @@ func judgeProfile(fs []Finding, c *Certificate) []Finding {
 		fs = append(fs, f)
 	}
 	if len(c.x.ExtKeyUsage)+len(c.x.UnknownExtKeyUsage) > 0 {
-		fs = append(fs, finding(ExtendedKeyUsage))
+		f := finding(ExtendedKeyUsage)
+		f.Is = "extended key usage " + extKeyUsageNames(c)
+		fs = append(fs, f)
 	}
 	if !c.hasPolicy {
-		fs = append(fs, finding(PolicyMissing))
+		f := finding(PolicyMissing)
+		f.Is = "certificate policies " + listed(c.facts.PolicyOID)
+		fs = append(fs, f)
 	}
 	if !c.hasUserID {
 		f := finding(UserIDMissing)
@@ -121,38 +130,39 @@ func judgeProfile(fs []Finding, c *Certificate) []Finding {
 	return fs
 }
 
+// readable tells whether ParseCertificate made c.
+func (c *Certificate) readable() bool { return c != nil && c.x != nil }
+
 // is says which certificate a finding is about.
 func (c *Certificate) is() string {
 	return fmt.Sprintf("issuer %s, serial %s, issued %s", c.info.Issuer, c.info.Serial, instant(c.info.NotBefore))
 }
 
-var keyUsages = []struct {
-	bit  x509.KeyUsage
-	name string
-}{
-	{x509.KeyUsageDigitalSignature, "digitalSignature"},
-	{x509.KeyUsageContentCommitment, "contentCommitment"},
-	{x509.KeyUsageKeyEncipherment, "keyEncipherment"},
-	{x509.KeyUsageDataEncipherment, "dataEncipherment"},
-	{x509.KeyUsageKeyAgreement, "keyAgreement"},
-	{x509.KeyUsageCertSign, "keyCertSign"},
-	{x509.KeyUsageCRLSign, "cRLSign"},
-	{x509.KeyUsageEncipherOnly, "encipherOnly"},
-	{x509.KeyUsageDecipherOnly, "decipherOnly"},
-}
-
+// keyUsageNames spells the bits as RFC 5280 4.2.1.3 does, in the order of the bits.
 func keyUsageNames(c *Certificate) string {
-	if !c.hasKeyUsage {
-		return "absent"
-	}
-	s := ""
-	for _, u := range keyUsages {
-		if c.x.KeyUsage&u.bit != 0 {
-			if s != "" {
-				s += ", "
-			}
-			s += u.name
+	var names []string
+	for bit := x509.KeyUsageDigitalSignature; bit <= x509.KeyUsageDecipherOnly; bit <<= 1 {
+		if c.x.KeyUsage&bit != 0 {
+			names = append(names, bit.String())
 		}
 	}
-	return s
+	return listed(names)
+}
+
+func extKeyUsageNames(c *Certificate) string {
+	var names []string
+	for _, u := range c.x.ExtKeyUsage {
+		names = append(names, u.String())
+	}
+	for _, oid := range c.x.UnknownExtKeyUsage {
+		names = append(names, oid.String())
+	}
+	return listed(names)
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }

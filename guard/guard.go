@@ -23,6 +23,7 @@
 package guard
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -57,8 +58,8 @@ type Config struct {
 	Live bool
 }
 
-// Guard judges certificates. It is made by New, immutable, and safe for
-// concurrent use. The zero value refuses.
+// Guard judges certificates. New makes it; it is safe for concurrent use, and what
+// it was configured with does not change. The zero value and nil refuse.
 type Guard struct {
 	source     Advisories
 	issuers    []issuer
@@ -68,34 +69,40 @@ type Guard struct {
 	last     atomic.Pointer[advisory.Set] // the newest good set
 	rejected atomic.Pointer[rejection]
 
-	mu    sync.Mutex // guards known, which is never held during I/O
-	known map[string][][32]byte
+	mu    sync.Mutex            // never held during I/O
+	known map[string][][32]byte // keys of the issuers, by SHA-256 of the certificate
 }
 
+// rejection is why set does not follow last.
 type rejection struct {
-	set *advisory.Set
-	err error
+	last, set *advisory.Set
+	err       error
 }
 
-// New validates c and makes a Guard.
+// New makes a Guard. The error names the field of c that is wrong: a source that
+// has no set yet, or in Issuers what is not a parsed CA certificate.
 func New(c Config) (*Guard, error) {
 	g := &Guard{source: c.Advisories, live: c.Live, known: make(map[string][][32]byte)}
 	if g.source == nil {
 		g.source = advisory.Builtin()
 	}
 	set := g.source.Current()
-	if set == nil {
-		return nil, errors.New("guard: Config.Advisories has no current set; leave it nil for the built-in one")
+	if set == nil || set.Len() == 0 {
+		return nil, errors.New("guard: Config.Advisories has no current set, or an empty one; leave it nil for the built-in one")
 	}
 	g.last.Store(set)
 	for i, ca := range c.Issuers {
 		if ca == nil {
 			return nil, fmt.Errorf("guard: Config.Issuers[%d] is nil; wanted a CA certificate", i)
 		}
-		if !ca.IsCA {
-			return nil, fmt.Errorf("guard: Config.Issuers[%d] (%s) is not a CA certificate", i, ca.Subject)
+		own, err := x509.ParseCertificate(bytes.Clone(ca.Raw)) // the caller's may change
+		if err != nil {
+			return nil, fmt.Errorf("guard: Config.Issuers[%d] does not parse; wanted a certificate from x509.ParseCertificate: %w", i, err)
 		}
-		g.issuers = append(g.issuers, newIssuer(ca))
+		if !own.IsCA {
+			return nil, fmt.Errorf("guard: Config.Issuers[%d] (%s) is not a CA certificate; wanted basic constraints with cA", i, own.Subject)
+		}
+		g.issuers = append(g.issuers, newIssuer(own))
 	}
 	for _, n := range []CheckName{CheckChain, CheckRevocation, CheckStrength} {
 		g.notChecked = append(g.notChecked, NotChecked{Check: n, Why: notCheckedText[n]})
@@ -106,7 +113,7 @@ func New(c Config) (*Guard, error) {
 // Live tells whether this Guard stands before prescriptions for patients.
 func (g *Guard) Live() bool { return g != nil && g.live }
 
-// builtin is the Guard behind Check.
+// builtin makes the Guard behind Check, once.
 var builtin = sync.OnceValues(func() (*Guard, error) { return New(Config{}) })
 
 // Check judges the card now by the built-in advisories. See [Guard.Check].
@@ -120,7 +127,9 @@ func Check(ctx context.Context, card Card) (Verdict, error) {
 
 // Check judges the card now. The error is nil exactly when the verdict permits a
 // signature; else it is a *Refused or an *Undecided, which carries the verdict.
-// The verdict is complete in all cases.
+// The verdict is complete in all cases: an error of card.Snapshot is one of its
+// findings. Check waits for nothing but card.Snapshot, which answers from memory,
+// and may be called from many goroutines.
 func (g *Guard) Check(ctx context.Context, card Card) (Verdict, error) {
 	return g.CheckAt(ctx, card, time.Now())
 }
@@ -129,30 +138,37 @@ func (g *Guard) Check(ctx context.Context, card Card) (Verdict, error) {
 // rules as they are known now. It is a question, not a clock: no signature is
 // made on its answer. Errors as those of Check.
 func (g *Guard) CheckAt(ctx context.Context, card Card, at time.Time) (Verdict, error) {
-	var s Snapshot
-	var err error
-	switch {
-	case card == nil:
-		err = errors.New("guard: no card was given")
-	default:
-		s, err = card.Snapshot(ctx)
-	}
-	if err != nil {
-		s = Snapshot{Err: err, Serial: s.Serial, Label: s.Label, Insertion: s.Insertion, Simulated: s.Simulated, Hold: s.Hold}
+	s := Snapshot{Err: errNoCardGiven}
+	if card != nil {
+		var err error
+		if s, err = card.Snapshot(ctx); err != nil {
+			s.Certificate, s.Err = nil, err // what was seen earlier is no evidence
+		}
 	}
 	v := g.Judge(s, at)
 	return v, v.Err()
 }
 
-// Judge is the decision itself, a pure function of what was seen, the instant and
-// the rules: the checks of the package comment, each its own small piece.
+var errNoCardGiven = errors.New("guard: no card was given to check")
+
+// No findings, and nothing left out: JSON writes [] and not null.
+var (
+	noFindings   = []Finding{}
+	allIsChecked = []NotChecked{}
+)
+
+// Judge is the decision itself, made of what was seen, the instant and the rules
+// alone: the checks of the package comment, each its own small piece. It does no
+// I/O and asks no clock.
 func (g *Guard) Judge(s Snapshot, at time.Time) Verdict {
 	v := Verdict{
-		Version: VerdictVersion,
-		At:      at.UTC(),
-		Card:    CardInfo{Serial: s.Serial, Label: s.Label, Simulated: s.Simulated},
+		Version:    VerdictVersion,
+		At:         at.UTC(),
+		Card:       CardInfo{Serial: s.Serial, Label: s.Label, Simulated: s.Simulated},
+		Findings:   noFindings,
+		NotChecked: allIsChecked,
 	}
-	if g == nil || g.source == nil { // the zero Guard: Unspecified refuses
+	if g == nil || g.source == nil { // not made by New: Unspecified refuses
 		v.Findings = append(v.Findings, finding(Unspecified))
 		return v
 	}
@@ -170,60 +186,67 @@ func (g *Guard) Judge(s Snapshot, at time.Time) Verdict {
 		f.Is = rejected.Error()
 		v.Findings = append(v.Findings, f)
 	}
-	if c := s.Certificate; c != nil && s.Err == nil {
-		v.Certificate = &c.info
+	if c := s.Certificate; c.readable() && s.Err == nil {
 		if set != nil {
 			v.Findings = g.judgeIssuance(v.Findings, set, c, v.At)
 		}
 		v.Findings = judgeValidity(v.Findings, c, v.At)
 		v.Findings = judgeProfile(v.Findings, c)
+		v.Certificate = c.shown
+		if len(v.Findings) > 0 {
+			own := c.info
+			v.Certificate = &own
+		}
 	}
 	v.Decision = weigh(v.Findings)
 	return v
 }
 
-// rules returns the newest good set, and why a later one was not taken. A set
-// that does not follow the last good one (lower version, earlier, an active
-// advisory gone) is left aside.
+// rules returns the newest good set, and why the source's was not taken where it
+// is another. A set that does not follow the last good one (lower version, earlier,
+// an active advisory gone), no set and an empty one are left aside.
 func (g *Guard) rules() (*advisory.Set, error) {
-	last, now := g.last.Load(), g.source.Current()
-	if now == last {
-		return last, nil
+	for {
+		last, now := g.last.Load(), g.source.Current()
+		if now == last {
+			return last, nil
+		}
+		if r := g.rejected.Load(); r != nil && r.last == last && r.set == now {
+			return last, r.err
+		}
+		err := errNoSet
+		if now != nil && now.Len() > 0 {
+			err = now.Follows(last)
+		}
+		switch {
+		case err != nil && g.last.Load() == last:
+			g.rejected.Store(&rejection{last, now, err})
+			return last, err
+		case err == nil && g.last.CompareAndSwap(last, now):
+			return now, nil
+		}
+		// Another goroutine took a newer set meanwhile: compare with that one.
 	}
-	if r := g.rejected.Load(); r != nil && r.set == now {
-		return last, r.err
-	}
-	err := errors.New("guard: the source of advisories has no set")
-	if now != nil {
-		err = now.Follows(last)
-	}
-	if err != nil {
-		g.rejected.Store(&rejection{now, err})
-		return last, err
-	}
-	if g.last.CompareAndSwap(last, now) {
-		return now, nil
-	}
-	return g.last.Load(), nil
 }
 
+var errNoSet = errors.New("guard: the source of advisories has no set, or an empty one")
+
 // weigh orders the findings and returns the decision: the weightiest effect, or
-// Allowed where nothing was found.
+// allowed where nothing was found.
 func weigh(fs []Finding) Decision {
-	d := DecisionAllowed
 	for i := 1; i < len(fs); i++ { // stable, and few: no allocation
 		for j := i; j > 0 && fs[j].Effect < fs[j-1].Effect; j-- {
 			fs[j], fs[j-1] = fs[j-1], fs[j]
 		}
 	}
-	if len(fs) > 0 {
-		d = fs[0].Effect
+	if len(fs) == 0 {
+		return DecisionAllowed
 	}
-	return d
+	return fs[0].Effect
 }
 
 // finding starts a finding from what is known of its reason.
 func finding(r Reason) Finding {
-	d := &described[r]
+	d := &descriptions[r]
 	return Finding{Reason: r, Effect: d.effect, Check: d.check, Text: d.text, Wanted: d.wanted, Remedies: d.remedies}
 }

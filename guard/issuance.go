@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"slices"
 	"time"
 
 	"github.com/rxguard/rxguard/guard/advisory"
@@ -17,112 +18,112 @@ func (g *Guard) judgeIssuance(fs []Finding, set *advisory.Set, c *Certificate, a
 		facts.IssuerSPKI = g.issuerKeys(c)
 		facts.IssuerKnown = len(facts.IssuerSPKI) > 0
 	}
-	for a := range set.All() {
-		phase := a.At(at)
-		if phase == advisory.Silent {
-			continue
-		}
+	for i := range set.Len() {
+		a := set.At(i)
 		m := a.Judge(&facts)
-		var r Reason
-		switch {
-		case m.In == advisory.No && m.Fixed && phase != advisory.Ended:
-			r = AffectedFixed
-		case m.In == advisory.No:
-			continue
-		case m.In == advisory.Unknown && (phase == advisory.Ended || phase == advisory.Observed):
-			continue // it would not refuse whatever the answer
-		case m.In == advisory.Unknown:
-			r = AffectedUndecidable
-		case phase == advisory.Ended:
-			r = AffectedEnded
-		case phase == advisory.Observed:
-			r = AffectedShadow
-		case phase == advisory.Announced:
-			r = AffectedSoon
-		default:
-			r = Affected
+		if m.In == advisory.No && !m.Fixed {
+			continue // nearly always, so it is asked before the dates are
 		}
-		f := finding(r)
-		if r == AffectedUndecidable && phase == advisory.Announced {
-			f.Effect = DecisionWarned
+		phase := a.At(at)
+		if r, speaks := issuanceReason(phase, m); speaks {
+			fs = append(fs, issuanceFinding(r, a, phase, m, c, at))
 		}
-		describeAdvisory(&f, a, m, c, at)
-		fs = append(fs, f)
 	}
 	return fs
 }
 
-func describeAdvisory(f *Finding, a *advisory.Advisory, m advisory.Membership, c *Certificate, at time.Time) {
-	ref := &AdvisoryRef{
+// issuanceReason is what an advisory has to say of a certificate, if anything.
+func issuanceReason(phase advisory.Phase, m advisory.Membership) (r Reason, speaks bool) {
+	enforceable := phase == advisory.Enforced || phase == advisory.Announced
+	switch {
+	case phase == advisory.Silent:
+		return Unspecified, false
+	case m.In == advisory.No:
+		return AffectedFixed, m.Fixed && enforceable
+	case m.In == advisory.Unknown:
+		return AffectedUndecidable, enforceable // else it refuses nobody, whatever the answer
+	case phase == advisory.Ended:
+		return AffectedEnded, true
+	case phase == advisory.Observed:
+		return AffectedShadow, true
+	case phase == advisory.Announced:
+		return AffectedSoon, true
+	}
+	return Affected, true
+}
+
+func issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.Phase, m advisory.Membership, c *Certificate, at time.Time) Finding {
+	f := finding(r)
+	f.Is = c.is()
+	f.Advisory = &AdvisoryRef{
 		ID: a.ID, Revision: a.Revision, Title: a.Title, State: a.State, Basis: a.Basis, Note: a.BasisNote,
 		CardMayAuthenticate: a.CardMayAuthenticate, EndedAt: a.EndedAt,
 	}
-	f.Advisory = ref
-	f.Is = c.is()
-	if m.NotKnown != "" {
-		f.Is += "; not known: " + m.NotKnown
+	if m.Clause >= 0 {
+		if w := a.Match[m.Clause].NotBefore; w != nil {
+			f.Advisory.From, f.Advisory.To = w.From, w.To
+		}
 	}
 	if len(a.References) > 0 {
 		f.Link = a.References[0]
 	}
-	if m.Clause >= 0 && m.Clause < len(a.Match) {
-		if w := a.Match[m.Clause].NotBefore; w != nil {
-			ref.From, ref.To = w.From, w.To
-		}
-	}
-	switch f.Reason {
+	switch r {
 	case Affected, AffectedSoon:
-	case AffectedEnded:
-		// Nothing to do, and nothing else to say: the message of an ended
-		// advisory still asks for what is no longer wanted.
-		if a.State != advisory.Withdrawn && !a.EndedAt.IsZero() {
-			f.Is += "; the notice ended " + instant(a.EndedAt)
-		}
-		return
-	default:
-		return
-	}
-	if !ref.From.IsZero() {
-		f.Wanted += ": affected are those issued from " + instant(ref.From)
-		if !ref.To.IsZero() {
-			f.Wanted += " and before " + instant(ref.To)
-		}
-	}
-	if a.Message != "" {
+		// Only these tell what to do: the message and the remedies of an ended
+		// advisory still ask for what is no longer wanted.
 		f.Text += " " + a.Message
-	}
-	if f.Reason == AffectedSoon {
-		f.By = a.EnforcedFrom()
-	} else {
+		f.Wanted += windowText(f.Advisory.From, f.Advisory.To)
+		f.Remedies = remedies(r, a, at)
 		f.By = a.RenewBy
+	case AffectedUndecidable:
+		f.Is += "; not known: " + m.NotKnown
 	}
-	f.Remedies = remedies(a, at)
+	if phase == advisory.Announced && r != AffectedFixed {
+		f.By = a.EnforcedFrom()
+		if r == AffectedUndecidable { // a yes would do no more than warn
+			f.Effect, f.Text = DecisionWarned, undecidableYet
+		}
+	}
+	return f
+}
+
+func windowText(from, to time.Time) string {
+	switch {
+	case from.IsZero():
+		return ""
+	case to.IsZero():
+		return ": affected are those issued from " + instant(from) + " on"
+	}
+	return ": affected are those issued from " + instant(from) + " and before " + instant(to)
 }
 
 // remedies gives the advisory's own in their order. Once renew_by has passed, or
-// where the card may not ask for its own renewal, the Registration Authority
-// comes first.
-func remedies(a *advisory.Advisory, at time.Time) []advisory.Remedy {
+// where the card may not ask for its own renewal, the Registration Authority comes
+// first. A refusal stops work, so it always names paper.
+func remedies(r Reason, a *advisory.Advisory, at time.Time) []advisory.Remedy {
 	late := !a.RenewBy.IsZero() && !at.Before(a.RenewBy)
-	if len(a.Remedies) > 0 && !late && a.CardMayAuthenticate {
+	toRAFirst := late || !a.CardMayAuthenticate
+	addPaper := r == Affected && !slices.ContainsFunc(a.Remedies, func(m advisory.Remedy) bool { return m.Kind == advisory.Paper })
+	if !toRAFirst && !addPaper {
 		return a.Remedies
 	}
 	out := make([]advisory.Remedy, 0, len(a.Remedies)+2)
-	ra := toRA
-	rest := a.Remedies
-	if len(rest) == 0 {
-		rest = []advisory.Remedy{toRA, toPaper}
+	if toRAFirst {
+		out = append(out, toRA)
 	}
-	for _, r := range rest {
+	for _, m := range a.Remedies {
 		switch {
-		case r.Kind == advisory.RegistrationAuthority:
-			ra = r
-		case r.Kind == advisory.Renew && !a.CardMayAuthenticate: // not offered
+		case m.Kind == advisory.RegistrationAuthority && toRAFirst:
+			out[0] = m
+		case m.Kind == advisory.Renew && !a.CardMayAuthenticate: // not offered
 		default:
-			out = append(out, r)
+			out = append(out, m)
 		}
 	}
-	return append([]advisory.Remedy{ra}, out...)
+	if addPaper {
+		out = append(out, toPaper)
+	}
+	return out
 }
 
 // issuer is a configured CA: what identifies it is its key.

@@ -41,11 +41,11 @@ const (
 	AffectedShadow      // allowed: an advisory in trial covers it
 	AffectedEnded       // allowed: an advisory covered it and has ended
 	AffectedFixed       // allowed: an advisory's population, but reissued well
-	AffectedUndecidable // undecided: an advisory may cover it
+	AffectedUndecidable // undecided: an advisory may cover it; warned while it is not yet enforced
 	RulesMissing        // undecided: there is no rule set
 	RulesBackwards      // warned: a newer rule set was refused, the last good one is in force
 
-	OnHold        // refused: re-seat the card
+	OnHold        // refused: the card was not seen taken out and put back
 	OnHoldRenewal // refused: a renewal of the card is not finished
 	OnHoldLogin   // refused: the card was re-seated, the passcode is missing
 	HoldUnknown   // undecided: the holds of this machine cannot be read
@@ -63,15 +63,13 @@ const (
 	reasons             // their number
 )
 
-// describe is what is known of a reason apart from the case at hand.
-type describe struct {
-	name   string
-	check  CheckName
-	effect Decision
-	// text is for the prescriber: what it means and what to do now. Where an
-	// advisory speaks, its own message follows.
-	text     string
-	wanted   string
+// description is what is known of a reason apart from the case at hand.
+type description struct {
+	name     string
+	check    CheckName
+	effect   Decision
+	text     string // for the prescriber; where an advisory speaks, its message follows
+	wanted   string // for those who look after the card
 	remedies []advisory.Remedy
 }
 
@@ -80,7 +78,7 @@ func (r Reason) String() string {
 	if r < 0 || r >= reasons {
 		return fmt.Sprintf("reason %d", int(r))
 	}
-	return described[r].name
+	return descriptions[r].name
 }
 
 // MarshalText writes the reason's name.
@@ -88,13 +86,13 @@ func (r Reason) MarshalText() ([]byte, error) {
 	if r < 0 || r >= reasons {
 		return nil, fmt.Errorf("guard: no reason has the number %d", int(r))
 	}
-	return []byte(described[r].name), nil
+	return []byte(descriptions[r].name), nil
 }
 
 // UnmarshalText reads a reason's name.
 func (r *Reason) UnmarshalText(b []byte) error {
-	for i := range described {
-		if described[i].name == string(b) {
+	for i := range descriptions {
+		if descriptions[i].name == string(b) {
 			*r = Reason(i)
 			return nil
 		}

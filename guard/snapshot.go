@@ -51,9 +51,9 @@ const (
 	HoldUnread            // the holds of this machine could not be read
 )
 
-// Hold is a card's hold as it was last read.
+// Hold is a card's hold as it was last read. The zero value is none.
 type Hold struct {
 	State HoldState
-	Since time.Time
-	Err   error // why the holds could not be read
+	Since time.Time // zero: not known
+	Err   error     // why the hold could not be read, or cannot end as it is; nil: no more is known
 }

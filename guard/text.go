@@ -3,8 +3,9 @@ package guard
 import "github.com/rxguard/rxguard/guard/advisory"
 
 // All English text that a prescriber can meet in a verdict is in this file and in
-// the advisories. Short sentences, no certificate jargon: what happened, that
-// nothing was signed, what to do now.
+// the advisories. Short sentences, for people who do not know what a certificate
+// is: what happened, that nothing was signed, what to do now. A text stands beside
+// others, so one that does not refuse speaks for itself alone: another may.
 
 var (
 	toRA    = advisory.Remedy{Kind: advisory.RegistrationAuthority, Text: "Contact your Registration Authority."}
@@ -15,7 +16,7 @@ var (
 	resume  = advisory.Remedy{Kind: advisory.Renew, Text: "Let the renewal of your smartcard finish."}
 )
 
-var described = [reasons]describe{
+var descriptions = [reasons]description{
 	Unspecified: {"unspecified", CheckCard, DecisionRefused,
 		"Your smartcard was not checked. Nothing was signed.",
 		"a check of the card", []advisory.Remedy{toIT, toPaper}},
@@ -27,32 +28,32 @@ var described = [reasons]describe{
 		"Your smartcard could not be read. Nothing was signed.",
 		"a smartcard that can be read", []advisory.Remedy{reseat, toIT, toPaper}},
 	NoSigningCertificate: {"no_signing_certificate", CheckCard, DecisionUndecided,
-		"Your smartcard has nothing on it to sign prescriptions with. Nothing was signed.",
+		"There is nothing on your smartcard to sign prescriptions with. Nothing was signed.",
 		"one signing certificate with its key", []advisory.Remedy{toRA, toPaper}},
 	SeveralCertificates: {"several_certificates", CheckCard, DecisionUndecided,
-		"Your smartcard has more than one certificate to sign with, and it is not clear which one is right. Nothing was signed.",
+		"Your smartcard holds more than one means of signing, and it is not clear which one is right. Nothing was signed.",
 		"exactly one signing certificate with its key", []advisory.Remedy{toRA, toPaper}},
 	CertificateDamaged: {"certificate_damaged", CheckCard, DecisionUndecided,
-		"The certificate on your smartcard cannot be read. Nothing was signed.",
+		"What your smartcard signs with is damaged and cannot be read. Nothing was signed.",
 		"an X.509 certificate", []advisory.Remedy{toRA, toPaper}},
 	SimulatedCard: {"simulated_card", CheckCard, DecisionRefused,
-		"This is a simulated smartcard for tests. It cannot sign prescriptions for patients.",
+		"This is a simulated smartcard for tests. It cannot sign prescriptions for patients. Nothing was signed.",
 		"a real smartcard", []advisory.Remedy{toIT, toPaper}},
 
 	Affected: {"affected", CheckIssuance, DecisionRefused,
 		"Your smartcard must be renewed before you sign any further prescriptions. Nothing was signed.",
 		"a certificate that the notice does not cover", []advisory.Remedy{toRA, toPaper}},
 	AffectedSoon: {"affected_soon", CheckIssuance, DecisionWarned,
-		"Your smartcard must be renewed soon. You can still sign today.",
+		"Your smartcard must be renewed soon. This does not stop you from signing yet.",
 		"a certificate that the notice does not cover", []advisory.Remedy{toRA}},
 	AffectedShadow: {"affected_shadow", CheckIssuance, DecisionAllowed,
-		"A notice on trial covers your smartcard. You need not do anything.",
+		"A notice on trial covers your smartcard. You need not do anything about it.",
 		"", nil},
 	AffectedEnded: {"affected_ended", CheckIssuance, DecisionAllowed,
-		"An earlier notice covered your smartcard. It has ended. You need not do anything.",
+		"An earlier notice covered your smartcard. It has ended. You need not do anything about it.",
 		"", nil},
 	AffectedFixed: {"affected_fixed", CheckIssuance, DecisionAllowed,
-		"A notice covers smartcards like yours. Yours has been renewed well. You need not do anything.",
+		"A notice covers smartcards like yours, but yours has already been put right. You need not do anything about it.",
 		"", nil},
 	AffectedUndecidable: {"affected_undecidable", CheckIssuance, DecisionUndecided,
 		"It could not be told whether a notice covers your smartcard. Nothing was signed.",
@@ -61,11 +62,11 @@ var described = [reasons]describe{
 		"The rules to check your smartcard with are missing. Nothing was signed.",
 		"a set of rules", []advisory.Remedy{toIT, toPaper}},
 	RulesBackwards: {"rules_backwards", CheckIssuance, DecisionWarned,
-		"An update of the rules was refused, because it would have gone backwards. The last good rules are in use.",
+		"An update of the rules could not be used, because it would take rules back. The last good rules are in use. This alone does not stop you from signing.",
 		"rules that follow the ones in use", []advisory.Remedy{toIT}},
 
 	OnHold: {"on_hold", CheckHold, DecisionRefused,
-		"Your smartcard was renewed. Take it out and put it back in before you sign. Nothing was signed.",
+		"The renewal of your smartcard has ended. Take it out and put it back in before you sign. Nothing was signed.",
 		"the card taken out and put back after its renewal", []advisory.Remedy{reseat, toIT, toPaper}},
 	OnHoldRenewal: {"on_hold_renewal", CheckHold, DecisionRefused,
 		"The renewal of your smartcard is not finished. Nothing was signed.",
@@ -84,32 +85,36 @@ var described = [reasons]describe{
 		"Your smartcard has expired. It must be renewed in person. Nothing was signed.",
 		"an instant before notAfter", []advisory.Remedy{toRA, toPaper}},
 	PrivateKeyUsagePassed: {"private_key_usage_passed", CheckValidity, DecisionWarned,
-		"Your smartcard should be renewed soon. You can still sign.",
+		"Your smartcard should be renewed soon. This alone does not stop you from signing.",
 		"an instant inside the private key usage period", []advisory.Remedy{toRA}},
 
 	NotForSigning: {"not_for_signing", CheckProfile, DecisionRefused,
-		"The certificate on your smartcard is not one for signing. Nothing was signed.",
+		"What is on your smartcard is not meant for signing prescriptions. Nothing was signed.",
 		"key usage contentCommitment (nonRepudiation)", []advisory.Remedy{toRA, toPaper}},
 	KeyUsageNotCritical: {"key_usage_not_critical", CheckProfile, DecisionWarned,
-		"The certificate on your smartcard is unusual. You can still sign.",
+		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
 		"key usage marked critical", []advisory.Remedy{toRA}},
 	KeyUsageExtra: {"key_usage_extra", CheckProfile, DecisionWarned,
-		"The certificate on your smartcard is unusual. You can still sign.",
+		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
 		"key usage contentCommitment alone", []advisory.Remedy{toRA}},
 	ExtendedKeyUsage: {"extended_key_usage", CheckProfile, DecisionWarned,
-		"The certificate on your smartcard is unusual. You can still sign.",
+		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
 		"no extended key usage", []advisory.Remedy{toRA}},
 	PolicyMissing: {"policy_missing", CheckProfile, DecisionWarned,
-		"The certificate on your smartcard is unusual. You can still sign.",
+		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
 		"certificate policy " + SigningPolicy, []advisory.Remedy{toRA}},
 	UserIDMissing: {"user_id_missing", CheckProfile, DecisionWarned,
-		"The certificate on your smartcard does not name your user number. You can still sign.",
+		"Your smartcard does not show your user number. This alone does not stop you from signing.",
 		"a subject whose common name starts with a 12-digit user id", []advisory.Remedy{toRA}},
 }
 
-// notCheckedText says what silence of a verdict does not mean.
+// undecidableYet takes the place of the text of AffectedUndecidable while the
+// advisory is announced but not yet enforced.
+const undecidableYet = "It could not be told whether a notice covers your smartcard. Until the notice takes effect this does not stop you from signing."
+
+// notCheckedText says why a check is not made.
 var notCheckedText = map[CheckName]string{
-	CheckChain:      "the chain to a trusted root was not checked",
-	CheckRevocation: "revocation was not checked",
-	CheckStrength:   "the size and the strength of the key were not checked",
+	CheckChain:      "the guard has no trusted roots to judge by",
+	CheckRevocation: "the guard has no revocation lists to judge by",
+	CheckStrength:   "the guard has no rules for the size and strength of keys to judge by",
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rxguard/rxguard/guard/advisory"
 )
@@ -12,10 +13,10 @@ import (
 const VerdictVersion = 1
 
 // Verdict is the guard's answer for one certificate on one card at one instant.
-// The zero value refuses. It marshals to JSON, with VerdictVersion, and prints.
-// Its slices may be shared between verdicts: do not change them.
+// The zero value refuses. It marshals to JSON and back, and prints. What its
+// slices and pointers lead to may be shared between verdicts: do not change it.
 type Verdict struct {
-	Version  int       `json:"version"`
+	Version  int       `json:"version"` // VerdictVersion; 0: no Guard made it
 	Decision Decision  `json:"decision"`
 	At       time.Time `json:"at"` // the judged instant, UTC
 
@@ -77,17 +78,17 @@ type AdvisoryRef struct {
 	// where the advisory's clause has none.
 	From time.Time `json:"not_before_from,omitzero"`
 	To   time.Time `json:"not_before_to,omitzero"`
-	// EndedAt is when a resolved or superseded advisory ended.
+	// EndedAt is when an advisory ended that is resolved, withdrawn or superseded.
 	EndedAt time.Time `json:"ended_at,omitzero"`
 }
 
 // Err returns nil when the verdict permits a signature, else a *Refused or
 // an *Undecided that carries it.
 func (v Verdict) Err() error {
-	switch v.Decision {
-	case DecisionAllowed, DecisionWarned:
+	switch {
+	case v.Decision.Permits():
 		return nil
-	case DecisionUndecided:
+	case v.Decision == DecisionUndecided:
 		return &Undecided{Verdict: v}
 	default:
 		return &Refused{Verdict: v}
@@ -105,49 +106,85 @@ func (v Verdict) Has(r Reason) bool {
 }
 
 // String prints the verdict for a person: the decision, each finding with what to
-// do, and what was not checked.
+// do, and what was not checked. Each is on lines of its own; control characters
+// from the card or its certificate are shown as U+FFFD.
 func (v Verdict) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s as of %s\n", strings.ToUpper(v.Decision.String()), instant(v.At))
+	line := func(format string, args ...any) {
+		b.WriteString(oneLine(fmt.Sprintf(format, args...)))
+		b.WriteByte('\n')
+	}
+	line("%s as of %s", strings.ToUpper(v.Decision.String()), instant(v.At))
+	if v.Card != (CardInfo{}) {
+		line("  card: %s", v.Card)
+	}
 	if c := v.Certificate; c != nil {
-		fmt.Fprintf(&b, "  certificate  issuer %s, serial %s, issued %s\n", c.Issuer, c.Serial, instant(c.NotBefore))
+		line("  certificate: issuer %s, serial %s, issued %s", c.Issuer, c.Serial, instant(c.NotBefore))
 	}
 	for _, f := range v.Findings {
-		fmt.Fprintf(&b, "  %s: %s\n", f.Effect, f.Text)
-		if f.Advisory != nil {
-			fmt.Fprintf(&b, "    notice: %s (%s revision %d, %s, basis %s)\n",
-				f.Advisory.Title, f.Advisory.ID, f.Advisory.Revision, f.Advisory.State, f.Advisory.Basis)
-			if f.Advisory.Note != "" {
-				fmt.Fprintf(&b, "    basis: %s\n", f.Advisory.Note)
+		line("  %s: %s", f.Effect, f.Text)
+		if a := f.Advisory; a != nil {
+			state := string(a.State)
+			if !a.EndedAt.IsZero() {
+				state += " " + instant(a.EndedAt)
+			}
+			line("    notice: %s (%s revision %d, %s, basis %s)", a.Title, a.ID, a.Revision, state, a.Basis)
+			if a.Note != "" {
+				line("    basis: %s", a.Note)
 			}
 		}
 		if f.Is != "" {
-			fmt.Fprintf(&b, "    is: %s\n", f.Is)
+			line("    is: %s", f.Is)
 		}
 		if f.Wanted != "" {
-			fmt.Fprintf(&b, "    wanted: %s\n", f.Wanted)
+			line("    wanted: %s", f.Wanted)
 		}
 		for i, r := range f.Remedies {
-			fmt.Fprintf(&b, "    %d. %s", i+1, r.Text)
+			text := r.Text
 			if r.Phone != "" {
-				fmt.Fprintf(&b, " (%s)", r.Phone)
+				text += " (" + r.Phone + ")"
 			}
 			if r.URL != "" {
-				fmt.Fprintf(&b, " %s", r.URL)
+				text += " " + r.URL
 			}
-			b.WriteByte('\n')
+			line("    %d. %s", i+1, text)
 		}
 		if !f.By.IsZero() {
-			fmt.Fprintf(&b, "    by: %s\n", instant(f.By))
+			line("    by: %s", instant(f.By))
 		}
 		if f.Link != "" {
-			fmt.Fprintf(&b, "    see: %s\n", f.Link)
+			line("    see: %s", f.Link)
 		}
 	}
 	for _, n := range v.NotChecked {
-		fmt.Fprintf(&b, "  not checked: %s\n", n.Why)
+		line("  not checked: %s: %s", n.Check, n.Why)
 	}
 	return b.String()
+}
+
+// String names the card: its serial, its label, and that it is a simulated one.
+func (c CardInfo) String() string {
+	var parts []string
+	if c.Serial != "" {
+		parts = append(parts, "serial "+c.Serial)
+	}
+	if c.Label != "" {
+		parts = append(parts, "label "+c.Label)
+	}
+	if c.Simulated {
+		parts = append(parts, "simulated")
+	}
+	return oneLine(strings.Join(parts, ", "))
+}
+
+// oneLine keeps what a card or a certificate says from looking like a line of ours.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // instant writes a time as people and machines can both read it.
@@ -161,12 +198,10 @@ func (e *Refused) Error() string { return errorText("refused", e.Verdict) }
 
 // RenewalHelps tells whether renewing the certificate in process can lift the
 // refusal: an advisory refuses, it lets the card ask for its own renewal, and
-// nothing else refuses that a renewal would not change.
-func (e *Refused) RenewalHelps() bool { return e.Verdict.renewalHelps() }
-
-func (v Verdict) renewalHelps() bool {
+// nothing else refuses or is undecided.
+func (e *Refused) RenewalHelps() bool {
 	helps := false
-	for _, f := range v.Findings {
+	for _, f := range e.Verdict.Findings {
 		switch {
 		case f.Effect.Permits():
 		case f.Reason == Affected && f.Advisory != nil && f.Advisory.CardMayAuthenticate:
@@ -194,9 +229,9 @@ func errorText(what string, v Verdict) string {
 	if f.Advisory != nil {
 		s += " by " + f.Advisory.ID
 	}
-	s += ": " + f.Text
+	s += ": " + strings.TrimSuffix(f.Text, ".")
 	if f.Is != "" {
 		s += " (" + f.Is + ")"
 	}
-	return s
+	return oneLine(s)
 }

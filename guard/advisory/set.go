@@ -21,8 +21,8 @@ type Set struct {
 
 // NewSet puts advisories together, in the order given. Version counts up from 1;
 // issued is when this version was made. An advisory that Parse would reject, an
-// id that occurs twice, and a superseded_by that names no advisory of the set or
-// leads in a circle reject the whole set. The error is an *[Error].
+// id that occurs twice, and a superseded_by that names no advisory of the set, one
+// that was never enforced, or leads in a circle reject the whole set. The error is an *[Error].
 func NewSet(version uint64, issued time.Time, advisories ...*Advisory) (*Set, error) {
 	s := &Set{
 		version:    version,
@@ -73,6 +73,10 @@ func (s *Set) checkSuccession(a *Advisory) *Error {
 		case seen[successor.ID]:
 			return &Error{ID: next.ID, Path: "superseded_by",
 				Problem: "found " + quote(next.SupersededBy) + ", which leads back to this advisory, wanted one that is not superseded in the end"}
+		case successor.State == Draft || successor.State == Shadow:
+			// Superseding would quietly end the rule.
+			return &Error{ID: next.ID, Path: "superseded_by",
+				Problem: "found " + quote(next.SupersededBy) + ", which is " + string(successor.State) + " and enforces nothing, wanted one that is or was enforced"}
 		}
 		next = successor
 	}

@@ -47,6 +47,9 @@ func TestNewSetRejects(t *testing.T) {
 	superseded := func(id, by string) *Advisory {
 		return mustParse(t, edited(t, full, edit{"id", `"` + id + `"`}, edit{"superseded_by", `"` + by + `"`}))
 	}
+	inState := func(id string, st State) *Advisory {
+		return mustParse(t, edited(t, plain, edit{"id", `"` + id + `"`}, edit{"state", `"` + string(st) + `"`}))
+	}
 	good := mustParse(t, plain)
 	handMade := *good
 	handMade.Match = []Clause{{}}
@@ -65,6 +68,8 @@ func TestNewSetRejects(t *testing.T) {
 		{"superseded by one that is not there", 1, issued, []*Advisory{good, superseded("test-full", "test-gone")}, "test-full", `found "test-gone", which is not in the set`},
 		{"superseded in a circle of two", 1, issued, []*Advisory{superseded("test-one", "test-two"), superseded("test-two", "test-one")}, "test-two", "leads back"},
 		{"superseded into a circle", 1, issued, []*Advisory{superseded("test-zero", "test-one"), superseded("test-one", "test-two"), superseded("test-two", "test-one")}, "test-two", "leads back"},
+		{"superseded by a draft, which enforces nothing", 1, issued, []*Advisory{superseded("test-full", "test-draft"), inState("test-draft", Draft)}, "test-full", "which is draft"},
+		{"superseded by one in shadow, which enforces nothing", 1, issued, []*Advisory{superseded("test-full", "test-shadow"), inState("test-shadow", Shadow)}, "test-full", "which is shadow"},
 		{"one that Parse would refuse", 1, issued, []*Advisory{&handMade}, "test-2026", "without any condition"},
 		{"the zero advisory", 1, issued, []*Advisory{{}}, "", "wanted 3 to 64"},
 	} {

@@ -1,0 +1,180 @@
+package guard
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rxguard/rxguard/guard/advisory"
+)
+
+// at reads an RFC 3339 instant.
+func at(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+// fakeCard answers what it is told to.
+type fakeCard struct {
+	s   Snapshot
+	err error
+}
+
+func (c fakeCard) Snapshot(context.Context) (Snapshot, error) { return c.s, c.err }
+
+// cardKey is the RSA key of all synthetic cards: making one takes a while.
+var cardKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+// authority is a synthetic issuing CA.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+func newAuthority(t testing.TB, name string, keyID []byte) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"test"}, CommonName: name},
+		NotBefore: at("2019-01-01T00:00:00Z"), NotAfter: at("2040-01-01T00:00:00Z"),
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: keyID,
+	}, &x509.Certificate{Subject: pkix.Name{Organization: []string{"test"}, CommonName: name}, SubjectKeyId: keyID}, key.Public(), key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return authority{cert, key}
+}
+
+func (a authority) spki() [32]byte { return sha256.Sum256(a.cert.RawSubjectPublicKeyInfo) }
+
+// issue makes a certificate with the profile of a signing card, valid for two
+// years from notBefore, after each change.
+func (a authority) issue(t testing.TB, notBefore time.Time, changes ...func(*x509.Certificate)) *Certificate {
+	t.Helper()
+	c, err := ParseCertificate(a.issueDER(t, notBefore, changes...))
+	require.NoError(t, err)
+	return c
+}
+
+func (a authority) issueDER(t testing.TB, notBefore time.Time, changes ...func(*x509.Certificate)) []byte {
+	t.Helper()
+	policy, err := x509.ParseOID(SigningPolicy)
+	require.NoError(t, err)
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(0x5dc9ad00),
+		Subject:      pkix.Name{Organization: []string{"test"}, OrganizationalUnit: []string{"People"}, CommonName: "123456789012_Test_Card"},
+		NotBefore:    notBefore, NotAfter: notBefore.AddDate(2, 0, 0),
+		KeyUsage: x509.KeyUsageContentCommitment, Policies: []x509.OID{policy},
+		PublicKey: cardKey().Public(),
+	}
+	for _, change := range changes {
+		change(c)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, c.PublicKey, a.key)
+	require.NoError(t, err)
+	return der
+}
+
+// extension adds a DER extension, in place of what crypto/x509 would make.
+func extension(oid asn1.ObjectIdentifier, critical bool, value []byte) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid, Critical: critical, Value: value})
+	}
+}
+
+// privateKeyUsage is the extension of RFC 3280 4.2.1.4 with notAfter alone.
+func privateKeyUsage(notAfter string) func(*x509.Certificate) {
+	return extension(oidPrivateKeyUsagePeriod, false, append([]byte{0x30, byte(2 + len(notAfter)), 0x81, byte(len(notAfter))}, notAfter...))
+}
+
+// noticeBy is an active advisory, enforced from 3 March 2026, over the cards that a
+// issued on 1 February 2026.
+func noticeBy(a authority, changes ...func(*advisory.Advisory)) *advisory.Advisory {
+	n := &advisory.Advisory{
+		ID: "test-2026", Revision: 1, State: advisory.Active, Title: "Cards issued on one day",
+		Published: at("2026-03-01T09:00:00Z"), Modified: at("2026-03-01T09:00:00Z"), BlockFrom: at("2026-03-03T00:00:00Z"),
+		Match: []advisory.Clause{{
+			Issuer:    &advisory.Issuer{SPKISHA256: [][32]byte{a.spki()}, Name: "Test CA"},
+			NotBefore: &advisory.Window{From: at("2026-02-01T00:00:00Z"), To: at("2026-02-02T00:00:00Z")},
+		}},
+		Basis: advisory.NotBeforeWindow, CardMayAuthenticate: true,
+		Remedies: []advisory.Remedy{
+			{Kind: advisory.Renew, Text: "Renew here."},
+			{Kind: advisory.RegistrationAuthority, Text: "Go to the office on the ground floor."},
+			{Kind: advisory.Paper, Text: "Write on paper."},
+		},
+		Message: "Please renew your card.", References: []string{"https://example.org/notice"},
+	}
+	for _, change := range changes {
+		change(n)
+	}
+	return n
+}
+
+func newSet(t testing.TB, version uint64, advisories ...*advisory.Advisory) *advisory.Set {
+	t.Helper()
+	s, err := advisory.NewSet(version, at("2026-01-01T00:00:00Z").Add(time.Duration(version)*time.Hour), advisories...)
+	require.NoError(t, err)
+	return s
+}
+
+func newGuard(t testing.TB, c Config) *Guard {
+	t.Helper()
+	g, err := New(c)
+	require.NoError(t, err)
+	return g
+}
+
+// reasonsOf lists the reasons of a verdict in the order of its findings.
+func reasonsOf(v Verdict) []Reason {
+	rs := []Reason{}
+	for _, f := range v.Findings {
+		rs = append(rs, f.Reason)
+	}
+	return rs
+}
+
+func findingOf(t testing.TB, v Verdict, r Reason) Finding {
+	t.Helper()
+	for _, f := range v.Findings {
+		if f.Reason == r {
+			return f
+		}
+	}
+	require.FailNow(t, "no such finding", "%s in\n%s", r, v)
+	return Finding{}
+}
+
+// testCard is the certificate of testdata, issued on 29 September 2020.
+func testCard(t testing.TB) *Certificate {
+	t.Helper()
+	b, err := os.ReadFile("testdata/card.pem")
+	require.NoError(t, err)
+	c, err := ParseCertificate(b)
+	require.NoError(t, err)
+	return c
+}
