@@ -30,7 +30,6 @@ type Certificate struct {
 	x     *x509.Certificate // never handed out: it is what is judged
 	facts advisory.Facts
 	info  CertificateInfo
-	shown *CertificateInfo // a copy of info, for verdicts without findings
 
 	// privateKeyUntil is the end of the private key usage period; zero: none.
 	privateKeyUntil  time.Time
@@ -130,8 +129,6 @@ func newCertificate(x *x509.Certificate) (*Certificate, error) {
 			c.privateKeyUntil = until
 		}
 	}
-	shown := c.info
-	c.shown = &shown
 	return c, nil
 }
 

@@ -66,17 +66,24 @@ type Guard struct {
 	live       bool
 	notChecked []NotChecked
 
-	last     atomic.Pointer[advisory.Set] // the newest good set
+	last     atomic.Pointer[adopted] // the newest good set
 	rejected atomic.Pointer[rejection]
 
 	mu    sync.Mutex            // never held during I/O
 	known map[string][][32]byte // keys of the issuers, by SHA-256 of the certificate
 }
 
+// adopted is a set that is in force: as the source has it, to tell when that
+// changes, and the Guard's own copy, which nobody else can.
+type adopted struct{ source, own *advisory.Set }
+
+func adopt(s *advisory.Set) *adopted { return &adopted{s, s.Clone()} }
+
 // rejection is why set does not follow last.
 type rejection struct {
-	last, set *advisory.Set
-	err       error
+	last *adopted
+	set  *advisory.Set
+	err  error
 }
 
 // New makes a Guard. The error names the field of c that is wrong: a source that
@@ -90,7 +97,7 @@ func New(c Config) (*Guard, error) {
 	if set == nil || set.Len() == 0 {
 		return nil, errors.New("guard: Config.Advisories has no current set, or an empty one; leave it nil for the built-in one")
 	}
-	g.last.Store(set)
+	g.last.Store(adopt(set))
 	for i, ca := range c.Issuers {
 		if ca == nil {
 			return nil, fmt.Errorf("guard: Config.Issuers[%d] is nil; wanted a CA certificate", i)
@@ -192,11 +199,7 @@ func (g *Guard) Judge(s Snapshot, at time.Time) Verdict {
 		}
 		v.Findings = judgeValidity(v.Findings, c, v.At)
 		v.Findings = judgeProfile(v.Findings, c)
-		v.Certificate = c.shown
-		if len(v.Findings) > 0 {
-			own := c.info
-			v.Certificate = &own
-		}
+		v.Certificate = c.info
 	}
 	v.Decision = weigh(v.Findings)
 	return v
@@ -208,25 +211,35 @@ func (g *Guard) Judge(s Snapshot, at time.Time) Verdict {
 func (g *Guard) rules() (*advisory.Set, error) {
 	for {
 		last, now := g.last.Load(), g.source.Current()
-		if now == last {
-			return last, nil
+		if last == nil || now == last.source {
+			return last.set(), nil
 		}
 		if r := g.rejected.Load(); r != nil && r.last == last && r.set == now {
-			return last, r.err
+			return last.own, r.err
 		}
 		err := errNoSet
 		if now != nil && now.Len() > 0 {
-			err = now.Follows(last)
+			err = now.Follows(last.own)
 		}
 		switch {
 		case err != nil && g.last.Load() == last:
 			g.rejected.Store(&rejection{last, now, err})
-			return last, err
-		case err == nil && g.last.CompareAndSwap(last, now):
-			return now, nil
+			return last.own, err
+		case err == nil:
+			if took := adopt(now); g.last.CompareAndSwap(last, took) {
+				return took.own, nil
+			}
 		}
 		// Another goroutine took a newer set meanwhile: compare with that one.
 	}
+}
+
+// set is the Guard's copy; nil where there is none.
+func (a *adopted) set() *advisory.Set {
+	if a == nil {
+		return nil
+	}
+	return a.own
 }
 
 var errNoSet = errors.New("guard: the source of advisories has no set, or an empty one")

@@ -182,13 +182,13 @@ func TestARejectionHoldsForTheSetThatItWasComparedWith(t *testing.T) {
 	step := 0
 	g.source = sourceFunc(func() *advisory.Set { // between this goroutine's two looks another one takes s2
 		if step++; step == 1 {
-			g.last.Store(s2)
+			g.last.Store(adopt(s2))
 		}
 		return s3
 	})
 	set, err := g.rules()
 	require.NoError(t, err)
-	assert.Same(t, s3, set)
+	assert.Equal(t, s3.Version(), set.Version())
 
 	src := sourceOf(s1)
 	g = newGuard(t, Config{Advisories: src})
@@ -201,7 +201,7 @@ func TestARejectionHoldsForTheSetThatItWasComparedWith(t *testing.T) {
 	src.set.Store(s3)
 	set, err = g.rules()
 	require.NoError(t, err)
-	assert.Same(t, s3, set)
+	assert.Equal(t, s3.Version(), set.Version())
 }
 
 type sourceFunc func() *advisory.Set
@@ -283,7 +283,7 @@ func TestWhatWasHandedOutIsNotWhatIsJudged(t *testing.T) {
 		alter(c.X509())
 		v := fresh().Judge(Snapshot{Certificate: c}, when)
 		if name != "good" {
-			*v.Certificate = CertificateInfo{NotBefore: when.Add(-time.Hour), NotAfter: when.Add(time.Hour)}
+			v.Certificate = CertificateInfo{NotBefore: when.Add(-time.Hour), NotAfter: when.Add(time.Hour)}
 		}
 		for i := range v.Findings {
 			v.Findings[i] = Finding{Effect: DecisionAllowed}
@@ -379,4 +379,22 @@ func TestImportsAreTheStandardLibraryAndAdvisories(t *testing.T) {
 			assert.NotContains(t, []string{"C", "net", "net/http", "os", "os/exec", "io/fs", "syscall"}, path, name)
 		}
 	}
+}
+
+// A rule set is the source's to replace, never a holder's to edit in place.
+func TestNobodyCanChangeTheRulesInForce(t *testing.T) {
+	ca := newAuthority(t, "CA", []byte{1})
+	c := ca.issue(t, at("2026-02-01T12:00:00Z"))
+	set := newSet(t, 1, noticeBy(ca))
+	g := newGuard(t, Config{Advisories: set, Issuers: []*x509.Certificate{ca.cert}})
+	when := at("2026-03-01T00:00:00Z")
+	require.True(t, g.Judge(Snapshot{Certificate: c}, when).Has(Affected))
+
+	a := set.At(0)
+	a.State = advisory.Withdrawn
+	a.Match[0].NotBefore.To = a.Match[0].NotBefore.From.Add(time.Second)
+	a.Match[0].Issuer.AKI, a.Match[0].Issuer.SPKISHA256 = nil, nil
+	v := g.Judge(Snapshot{Certificate: c}, when)
+	assert.True(t, v.Has(Affected))
+	assert.Equal(t, DecisionRefused, v.Decision)
 }

@@ -40,7 +40,7 @@ func TestEachCardErrorHasItsFinding(t *testing.T) {
 					var undecided *Undecided
 					require.ErrorAs(t, got, &undecided, who)
 					require.Equal(t, []Reason{tt.want}, reasonsOf(v), who)
-					assert.Nil(t, v.Certificate, "%s: what was not judged is not shown", who)
+					assert.Zero(t, v.Certificate, "%s: what was not judged is not shown", who)
 					assert.Contains(t, oneLine(v.Findings[0].Is), oneLine(err.Error()), who)
 				}
 			})

@@ -20,9 +20,9 @@ type Verdict struct {
 	Decision Decision  `json:"decision"`
 	At       time.Time `json:"at"` // the judged instant, UTC
 
-	Card        CardInfo         `json:"card"`
-	Certificate *CertificateInfo `json:"certificate,omitempty"` // nil: none could be read
-	RuleSet     RuleSet          `json:"rule_set"`
+	Card        CardInfo        `json:"card"`
+	Certificate CertificateInfo `json:"certificate,omitzero"` // zero: none could be read
+	RuleSet     RuleSet         `json:"rule_set"`
 
 	// Findings are ordered by weight: what refuses comes first.
 	Findings []Finding `json:"findings"`
@@ -118,7 +118,7 @@ func (v Verdict) String() string {
 	if v.Card != (CardInfo{}) {
 		line("  card: %s", v.Card)
 	}
-	if c := v.Certificate; c != nil {
+	if c := v.Certificate; c != (CertificateInfo{}) {
 		line("  certificate: issuer %s, serial %s, issued %s", c.Issuer, c.Serial, instant(c.NotBefore))
 	}
 	for _, f := range v.Findings {

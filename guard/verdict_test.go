@@ -141,7 +141,7 @@ func TestAHostileCardDoesNotWriteTheVerdict(t *testing.T) {
 	hostile := "x\n  allowed: all is well\x1b[2J\u2028\x00\u0085"
 	v := Verdict{
 		Card:        CardInfo{Serial: hostile, Label: hostile, Simulated: true},
-		Certificate: &CertificateInfo{Issuer: hostile, Serial: "1"},
+		Certificate: CertificateInfo{Issuer: hostile, Serial: "1"},
 		Findings:    []Finding{{Text: "t", Is: hostile, Wanted: hostile, Advisory: &AdvisoryRef{Title: hostile, Note: hostile}}},
 		NotChecked:  []NotChecked{{Why: hostile}},
 	}

@@ -11,7 +11,9 @@ import (
 
 // Recorder keeps the decision record. Record must have stored the entry durably
 // when it returns nil: a signature whose entry cannot be recorded is not released.
-// It may be called from several goroutines. [OpenRecord] is one, on a file.
+// It may be called from several goroutines, and must not call the Signer. The
+// entries of refusals come with a context that lasts ten seconds, also when the
+// caller's has ended. [OpenRecord] is one, on a file.
 type Recorder interface {
 	Record(ctx context.Context, e Entry) error
 }
@@ -76,7 +78,7 @@ func EntryOf(ev Event, v guard.Verdict) Entry {
 			e.Notices = append(e.Notices, Notice{f.Advisory.ID, f.Advisory.Revision, f.Reason})
 		}
 	}
-	if c := v.Certificate; c != nil {
+	if c := v.Certificate; c != (guard.CertificateInfo{}) {
 		e.Issuer, e.Serial, e.NotBefore = c.Issuer, c.Serial, c.NotBefore
 	}
 	return e

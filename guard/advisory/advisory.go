@@ -140,7 +140,7 @@ type KeyBits struct {
 }
 
 // Truth is the three-valued answer of a match.
-type Truth int
+type Truth int8
 
 // The truth values. The zero value is Unknown.
 const (

@@ -74,13 +74,13 @@ func FactsOf(c *x509.Certificate) Facts {
 type Membership struct {
 	In Truth
 
-	// Clause is the index in Match of the first clause that says yes, also where
-	// Except or FixedWhen then says no; -1 where none says yes.
-	Clause int
-
 	// Fixed: the certificate is in the population, but FixedWhen makes it good.
 	// In is No then.
 	Fixed bool
+
+	// Clause is the index in Match of the first clause that says yes, also where
+	// Except or FixedWhen then says no; -1 where none says yes.
+	Clause int
 
 	// NotKnown is what could not be told, in plain words, where In is Unknown.
 	NotKnown string

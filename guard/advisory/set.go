@@ -193,3 +193,52 @@ func (s *Set) followsIn(was *Advisory) *Error {
 	}
 	return nil
 }
+
+// Clone returns a set of the same content that shares nothing which a holder of s
+// can change. A Guard judges by its own.
+func (s *Set) Clone() *Set {
+	c := &Set{version: s.version, issued: s.issued, byID: make(map[string]*Advisory, len(s.advisories))}
+	for _, a := range s.advisories {
+		own := a.clone()
+		c.advisories = append(c.advisories, own)
+		c.byID[own.ID] = own
+	}
+	return c
+}
+
+func (a *Advisory) clone() *Advisory {
+	c := *a
+	c.Match, c.Except, c.FixedWhen = cloneClauses(a.Match), cloneClauses(a.Except), cloneClauses(a.FixedWhen)
+	c.Remedies = slices.Clone(a.Remedies)
+	c.References = slices.Clone(a.References)
+	return &c
+}
+
+func cloneClauses(clauses []Clause) []Clause {
+	out := slices.Clone(clauses)
+	for i := range out {
+		c := &out[i]
+		c.Issuer, c.NotBefore, c.KeyBits = pointee(c.Issuer), pointee(c.NotBefore), pointee(c.KeyBits)
+		if c.Issuer != nil {
+			c.Issuer.SPKISHA256 = slices.Clone(c.Issuer.SPKISHA256)
+			c.Issuer.AKI = slices.Clone(c.Issuer.AKI)
+			for j := range c.Issuer.AKI {
+				c.Issuer.AKI[j] = slices.Clone(c.Issuer.AKI[j])
+			}
+		}
+		// Serials have no exported fields: nobody can change them.
+		c.SPKISHA256, c.ModulusSHA256 = slices.Clone(c.SPKISHA256), slices.Clone(c.ModulusSHA256)
+		c.WeakKey, c.PolicyOID = slices.Clone(c.WeakKey), slices.Clone(c.PolicyOID)
+		c.KeyUsage, c.SignatureAlgorithm = slices.Clone(c.KeyUsage), slices.Clone(c.SignatureAlgorithm)
+	}
+	return out
+}
+
+// pointee copies what p points to.
+func pointee[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}

@@ -1,6 +1,7 @@
 package advisory
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -206,4 +207,50 @@ func TestRulesNeverGoBackwards(t *testing.T) {
 		})
 	}
 	assert.NoError(t, old.Follows(nil), "the first set follows nothing")
+}
+
+// Clone shares nothing that can be changed: every exported field of the copy is
+// altered, and the original still is what it was.
+func TestCloneSharesNothing(t *testing.T) {
+	s := mustSet(t, 1, issued, full, plain)
+	want := mustSet(t, 1, issued, full, plain)
+	c := s.Clone()
+	require.Equal(t, want, c)
+	for a := range c.All() {
+		spoil(reflect.ValueOf(a).Elem())
+	}
+	assert.NotEqual(t, want, c)
+	assert.Equal(t, want, s)
+}
+
+// spoil changes everything in place that can be reached from v.
+func spoil(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			spoil(v.Elem())
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			spoil(v.Index(i))
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1, 0)))
+			return
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				spoil(v.Field(i))
+			}
+		}
+	case reflect.String:
+		v.SetString("spoilt")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Uint8:
+		v.SetUint(v.Uint() ^ 1)
+	}
 }
