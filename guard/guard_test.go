@@ -387,7 +387,7 @@ func TestNobodyCanChangeTheRulesInForce(t *testing.T) {
 	c := ca.issue(t, at("2026-02-01T12:00:00Z"))
 	set := newSet(t, 1, noticeBy(ca))
 	g := newGuard(t, Config{Advisories: set, Issuers: []*x509.Certificate{ca.cert}})
-	when := at("2026-03-01T00:00:00Z")
+	when := at("2026-03-05T00:00:00Z")
 	require.True(t, g.Judge(Snapshot{Certificate: c}, when).Has(Affected))
 
 	a := set.At(0)
