@@ -1,16 +1,17 @@
 package renewal
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rxguard/rxguard/internal/state"
@@ -21,18 +22,18 @@ type Step string
 
 // The steps. A journal holds an intent before each act and a done after it.
 const (
-	StepPlanned Step = "planned" // the plan is on disk; nothing was touched
-	StepHold    Step = "hold"    // the card signs nothing from here on
-	StepKey     Step = "key"     // a key pair in a container of its own
-	StepRequest Step = "request" // the request, signed by the new key
-	StepEnrol   Step = "enrol"   // the authority's certificate, judged
-	StepWrite   Step = "write"   // the certificate beside the new key, read back
-	StepProve   Step = "prove"   // a challenge, signed by the new key and verified
-	StepConfirm Step = "confirm" // the authority told, where it waits for that
-	StepSwitch  Step = "switch"  // the old certificate removed: the new pair signs
-	StepRetire  Step = "retire"  // the old private key destroyed
-	StepReseat  Step = "reseat"  // waiting for the card to be taken out and put back
-	StepDone    Step = "done"
+	StepPlanned Step = "planned"  // the plan is on disk; nothing was touched
+	StepHold    Step = "hold"     // the card signs nothing from here on
+	StepKey     Step = "key"      // a key pair in a container of its own
+	StepRequest Step = "request"  // the request, signed by the new key
+	StepEnrol   Step = "enrol"    // the authority's certificate, judged
+	StepWrite   Step = "write"    // the certificate beside the new key, read back
+	StepProve   Step = "prove"    // a challenge, signed by the new key and verified
+	StepConfirm Step = "confirm"  // the authority told, where it waits for that
+	StepSwitch  Step = "switch"   // the old certificate removed: the new pair signs
+	StepRetire  Step = "retire"   // the old private key destroyed
+	StepReseat  Step = "reseat"   // the card free to be taken out and put back
+	StepDone    Step = "done"     // it was taken out and put back
 	StepGivenUp Step = "given_up" // ended without a new certificate
 )
 
@@ -71,14 +72,18 @@ type JournalEntry struct {
 	CSR         []byte    `json:"csr,omitempty"`         // request: DER
 	Certificate []byte    `json:"certificate,omitempty"` // enrol: DER
 	Chain       [][]byte  `json:"chain,omitempty"`       // enrol: DER
-	NotBefore   time.Time `json:"ask_from,omitzero"`     // enrol note: the authority wants no repetition before
+	AskFrom     time.Time `json:"ask_from,omitzero"`     // enrol note: the authority wants no repetition before
 	Text        string    `json:"text,omitempty"`        // note, given_up: why
 
-	// Sum is the first half of the SHA-256 of the line without it.
+	// Sum is the first half of the SHA-256, in hexadecimal, of the line as it is
+	// with an empty Sum.
 	Sum string `json:"sum"`
 }
 
-const journalVersion = 1
+const (
+	journalVersion = 1
+	maxJournal     = 16 << 20 // bytes of a journal: of about a thousand renewals
+)
 
 // JournalError says what is wrong with a journal and where.
 type JournalError struct {
@@ -127,19 +132,27 @@ func openJournal(dir, card string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, e := range es {
-		if e.Card != card {
-			return nil, &JournalError{Path: j.path, Line: i + 1, Problem: "is of another card; move the file away and contact your IT support"}
-		}
+	if len(es) > 0 && es[0].Card != card {
+		return nil, &JournalError{Path: j.path, Line: 1, Problem: "is of another card" + wayOut}
 	}
 	j.entries, j.size = es, size
 	return j, nil
 }
 
+// wayOut is what to do about a journal that cannot be gone on with. A card whose
+// journal was moved away can be looked at afresh: see Renewer.orphaned.
+const wayOut = "; move the file away and start the renewal again, or renew at your Registration Authority"
+
 // ReadJournal reads a journal file. It returns the entries of its whole lines and
-// the bytes that they take. Errors are a *JournalError.
+// the bytes that they take; what follows them was torn by a crash. Errors are a
+// *JournalError, which wraps fs.ErrNotExist where there is no such file.
 func ReadJournal(path string) ([]JournalEntry, int64, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, &JournalError{Path: path, Problem: "cannot be read", Err: err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxJournal+1))
 	if err != nil {
 		return nil, 0, &JournalError{Path: path, Problem: "cannot be read", Err: err}
 	}
@@ -147,64 +160,64 @@ func ReadJournal(path string) ([]JournalEntry, int64, error) {
 }
 
 func parseJournal(path string, b []byte) ([]JournalEntry, int64, error) {
+	if len(b) > maxJournal {
+		return nil, 0, &JournalError{Path: path, Problem: fmt.Sprintf("is longer than %d bytes%s", maxJournal, wayOut)}
+	}
 	var out []JournalEntry
 	var size int64
-	sc := bufio.NewScanner(bytes.NewReader(b))
-	sc.Buffer(nil, 1<<20)
-	sc.Split(wholeLines)
-	for sc.Scan() {
-		line := sc.Bytes()
-		n := len(out) + 1
+	for len(b) > 0 {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		// A power loss can leave a last line whose length is on disk and whose
+		// bytes are not; no line that was written holds a zero byte.
+		if !whole || len(rest) == 0 && bytes.IndexByte(line, 0) >= 0 {
+			break
+		}
 		e, err := parseEntry(line)
+		if err == nil {
+			err = follows(out, e)
+		}
 		if err != nil {
-			return nil, 0, &JournalError{Path: path, Line: n, Err: err,
-				Problem: "is damaged or was edited; move the file away, then renew at your Registration Authority or start again"}
-		}
-		if e.Version > journalVersion {
-			return nil, 0, &JournalError{Path: path, Line: n,
-				Problem: fmt.Sprintf("was written by a newer version of this program (form %d, this one knows %d); go on with that program", e.Version, journalVersion)}
-		}
-		if e.Seq != n {
-			return nil, 0, &JournalError{Path: path, Line: n,
-				Problem: fmt.Sprintf("is numbered %d: a line was removed or put in; move the file away, then start again", e.Seq)}
+			problem := "is damaged or was edited" + wayOut
+			if errors.Is(err, errNewer) {
+				problem = "was written by a newer version of this program; go on with that one"
+			}
+			return nil, 0, &JournalError{Path: path, Line: len(out) + 1, Problem: problem, Err: err}
 		}
 		out = append(out, e)
 		size += int64(len(line)) + 1
-	}
-	if err := sc.Err(); err != nil {
-		return nil, 0, &JournalError{Path: path, Line: len(out) + 1, Problem: "cannot be read", Err: err}
+		b = rest
 	}
 	return out, size, nil
 }
 
-// wholeLines splits at line feeds and leaves out what follows the last one.
-func wholeLines(data []byte, atEOF bool) (int, []byte, error) {
-	if i := bytes.IndexByte(data, '\n'); i >= 0 {
-		return i + 1, data[:i], nil
-	}
-	if atEOF {
-		return len(data), nil, nil
-	}
-	return 0, nil, nil
-}
+var errNewer = errors.New("its form is not known here")
 
+// parseEntry reads a line, which must be byte for byte what this program would
+// write: a field more, another order or a value changed shows.
 func parseEntry(line []byte) (JournalEntry, error) {
+	var v struct{ Version int }
+	if err := json.Unmarshal(line, &v); err != nil {
+		return JournalEntry{}, err
+	}
+	if v.Version > journalVersion {
+		return JournalEntry{}, fmt.Errorf("%w: form %d, wanted %d", errNewer, v.Version, journalVersion)
+	}
 	var e JournalEntry
-	dec := json.NewDecoder(bytes.NewReader(line))
-	if err := dec.Decode(&e); err != nil {
-		return e, err
+	if err := json.Unmarshal(line, &e); err != nil {
+		return JournalEntry{}, err
 	}
-	sum := e.Sum
-	e.Sum = ""
-	if e.Version <= journalVersion && sumOf(e) != sum {
-		return e, errors.New("its checksum does not fit")
+	if b, err := json.Marshal(e); err != nil || !bytes.Equal(b, line) {
+		return JournalEntry{}, errors.New("it is not in the form that this program writes")
 	}
-	e.Sum = sum
+	if sumOf(e) != e.Sum {
+		return JournalEntry{}, errors.New("its checksum does not fit")
+	}
 	return e, nil
 }
 
-// sumOf is the checksum of an entry whose Sum is empty.
+// sumOf is the checksum of an entry.
 func sumOf(e JournalEntry) string {
+	e.Sum = ""
 	b, err := json.Marshal(e)
 	if err != nil {
 		return ""
@@ -213,22 +226,64 @@ func sumOf(e JournalEntry) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// follows tells whether an entry can come after the others: lines are numbered,
+// one renewal follows the other, and no step is done twice.
+func follows(before []JournalEntry, e JournalEntry) error {
+	j := &journal{entries: before}
+	p := j.last()
+	switch {
+	case e.Version != journalVersion:
+		return fmt.Errorf("its form is %d, wanted %d", e.Version, journalVersion)
+	case e.Seq != len(before)+1:
+		return fmt.Errorf("it is numbered %d, wanted %d: a line was removed or put in", e.Seq, len(before)+1)
+	case len(before) > 0 && e.Card != before[0].Card:
+		return errors.New("it is of another card than the lines before")
+	case e.Step != StepGivenUp && !slices.Contains(Steps, e.Step):
+		return fmt.Errorf("its step is %q, wanted one of %v", e.Step, Steps)
+	case e.Act != Intent && e.Act != Done && e.Act != Note:
+		return fmt.Errorf("its act is %q, wanted %s, %s or %s", e.Act, Intent, Done, Note)
+	case e.Step == StepPlanned:
+		switch {
+		case e.Act != Done || e.Renewal == "" || len(e.OldID) == 0 || len(e.NewID) == 0 || e.OldCertificate == "":
+			return errors.New("it begins a renewal without saying of what")
+		case bytes.Equal(e.OldID, e.NewID):
+			return errors.New("it puts the new key in the container of the old one")
+		case p != nil && !p.finished:
+			return errors.New("it begins a renewal before the last one ended")
+		}
+		return nil
+	case p == nil || p.finished || e.Renewal != p.id:
+		return errors.New("it is of a renewal that was not begun")
+	case p.done[e.Step], e.Act == Intent && p.begun[e.Step]:
+		return fmt.Errorf("it is the second %s of step %s", e.Act, e.Step)
+	case e.Act == Done && !p.begun[e.Step] && e.Step != StepDone:
+		return fmt.Errorf("step %s is done, but was not begun", e.Step)
+	case e.Act == Done && e.Step == StepRequest && len(e.CSR) == 0,
+		e.Act == Done && e.Step == StepEnrol && len(e.Certificate) == 0:
+		return fmt.Errorf("step %s is done, but what came of it is missing", e.Step)
+	}
+	return nil
+}
+
 // add appends an entry durably: when it returns nil, the entry survives a crash.
 func (j *journal) add(e JournalEntry) error {
 	e.Version, e.Seq, e.Time = journalVersion, len(j.entries)+1, e.Time.UTC().Truncate(time.Millisecond)
-	e.Sum = ""
 	e.Sum = sumOf(e)
 	b, err := json.Marshal(e)
+	if err == nil {
+		err = follows(j.entries, e)
+	}
 	if err != nil {
-		return &JournalError{Path: j.path, Problem: "entry cannot be written", Err: err}
+		return &JournalError{Path: j.path, Line: e.Seq, Problem: "was not written", Err: err}
 	}
 	dir := filepath.Dir(j.path)
+	const stopped = "; nothing further was done to the card: make room, or make the folder writable for those who prescribe on this machine"
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return &JournalError{Path: j.path, Problem: "its folder cannot be made; nothing further was done to the card", Err: err}
+		return &JournalError{Path: j.path, Problem: "has no folder, and it cannot be made" + stopped, Err: err}
 	}
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
-		return &JournalError{Path: j.path, Problem: "cannot be written; nothing further was done to the card", Err: err}
+		return &JournalError{Path: j.path, Problem: "cannot be written" + stopped, Err: err}
 	}
 	defer f.Close()
 	// What follows the whole lines was torn by a crash.
@@ -244,7 +299,7 @@ func (j *journal) add(e JournalEntry) error {
 	}
 	if err != nil {
 		_ = f.Truncate(j.size)
-		return &JournalError{Path: j.path, Problem: "cannot be written; nothing further was done to the card", Err: err}
+		return &JournalError{Path: j.path, Problem: "cannot be written" + stopped, Err: err}
 	}
 	j.size += int64(len(b)) + 1
 	j.entries = append(j.entries, e)
@@ -259,47 +314,64 @@ type progress struct {
 	done     map[Step]bool
 	csr      []byte
 	cert     []byte
-	chain    [][]byte
 	askFrom  time.Time // of a 202
+	answered bool      // of the authority: its last answer is known
 	finished bool      // done or given up
-	givenUp  bool      // given up, and perhaps not yet re-seated
-	why      string
-	keptKey  bool // the old key could not be destroyed
+	givenUp  bool      // given up, and perhaps not yet put back
+	why      string    // it was given up
+	keptKey  bool      // the old key could not be destroyed
 }
 
 // last replays the journal's last renewal; nil when there is none.
 func (j *journal) last() *progress {
-	var p *progress
-	for _, e := range j.entries {
-		if e.Step == StepPlanned && e.Act == Done {
-			p = &progress{id: e.Renewal, plan: e, begun: map[Step]bool{}, done: map[Step]bool{}}
-		}
-		if p == nil || e.Renewal != p.id {
-			continue
-		}
+	first := len(j.entries) - 1
+	for first >= 0 && j.entries[first].Step != StepPlanned {
+		first--
+	}
+	if first < 0 {
+		return nil
+	}
+	plan := j.entries[first]
+	p := &progress{id: plan.Renewal, plan: plan, begun: map[Step]bool{}, done: map[Step]bool{}}
+	for _, e := range j.entries[first:] {
 		switch e.Act {
 		case Intent:
 			p.begun[e.Step] = true
 		case Done:
 			p.begun[e.Step], p.done[e.Step] = true, true
-		case Note:
-			if e.Step == StepEnrol {
-				p.askFrom = e.NotBefore
-			}
-			if e.Step == StepRetire {
-				p.keptKey = true
-			}
 		}
 		switch {
 		case e.Step == StepRequest && e.Act == Done:
 			p.csr = e.CSR
 		case e.Step == StepEnrol && e.Act == Done:
-			p.cert, p.chain = e.Certificate, e.Chain
-		case e.Step == StepGivenUp && e.Act == Intent:
+			p.cert = e.Certificate
+		case e.Step == StepEnrol && e.Act == Note:
+			p.askFrom, p.answered = e.AskFrom, !e.AskFrom.IsZero()
+		case e.Step == StepRetire && e.Act == Note:
+			p.keptKey = true
+		case e.Step == StepGivenUp:
 			p.givenUp, p.why = true, e.Text
-		case e.Step == StepDone, e.Step == StepGivenUp && e.Act == Done:
-			p.finished = true
 		}
 	}
+	p.finished = p.done[StepDone] || p.done[StepGivenUp]
 	return p
+}
+
+// next is the first step that is not done; StepDone when only the re-seat is left.
+func (p *progress) next() Step {
+	if p.givenUp {
+		return StepGivenUp
+	}
+	for _, s := range Steps {
+		if !p.done[s] {
+			return s
+		}
+	}
+	return StepDone
+}
+
+// reseated tells whether the renewal waits for nothing but its last line: it gave
+// the card free for its re-seat, and the hold has been ended since.
+func (p *progress) reseated(hold *state.Hold) bool {
+	return p != nil && !p.finished && !p.givenUp && p.begun[StepReseat] && hold == nil
 }

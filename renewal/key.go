@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -23,8 +24,13 @@ type cardKey struct {
 	id  []byte
 	pub crypto.PublicKey
 
-	mu     sync.Mutex
-	closed bool
+	// login is asked before each signature of a key that wants that; nil: it does
+	// not.
+	login func(context.Context) error
+
+	mu   sync.Mutex
+	open bool
+	err  error // of the card, the last
 }
 
 // Public returns the public key.
@@ -34,34 +40,53 @@ func (k *cardKey) Public() crypto.PublicKey { return k.pub }
 func (k *cardKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
-		return nil, errors.New("renewal: the card's session has ended")
+	if !k.open {
+		return nil, errors.New("renewal: the card authenticates only while the authority is asked")
 	}
-	return k.s.Sign(k.ctx, k.id, digest, opts)
+	if k.login != nil {
+		if err := k.login(k.ctx); err != nil {
+			return nil, err
+		}
+	}
+	var sig []byte
+	sig, k.err = k.s.Sign(k.ctx, k.id, digest, opts)
+	return sig, k.err
 }
 
-// close keeps a TLS handshake that goes on in the background from the card.
-func (k *cardKey) close() {
+// let opens and closes the key. Closing waits for a signature under way: a TLS
+// handshake can go on in the background after its request was given up, and a
+// session is used by one goroutine at a time.
+func (k *cardKey) let(open bool) {
 	k.mu.Lock()
-	k.closed = true
+	k.open = open
 	k.mu.Unlock()
 }
 
-// transport is the authenticated channel of one run. RSA client authentication
-// under TLS 1.3 needs RSASSA-PSS of the card (RFC 8446 4.2.3); without it TLS 1.2
-// with RSASSA-PKCS1-v1_5 is used.
-func (r *Renewer) transport(ctx context.Context, v *view) (*Transport, func()) {
-	key := &cardKey{ctx: ctx, s: v.s, id: v.auth.ID, pub: v.auth.Certificate.X509().PublicKey}
-	leaf := v.auth.Certificate.X509()
+// ask lets f use the transport of this run, which the card authenticates only
+// until f returns. RSA client authentication under TLS 1.3 needs RSASSA-PSS of the
+// card (RFC 8446 4.2.3); without it TLS 1.2 with RSASSA-PKCS1-v1_5 is used.
+func (r *run) ask(ctx context.Context, f func(*Transport) error) error {
+	if r.v.aerr != nil {
+		return r.v.aerr
+	}
+	leaf := r.v.auth.Certificate.X509()
+	key := &cardKey{ctx: ctx, s: r.v.s, id: r.v.auth.ID, pub: leaf.PublicKey}
 	t := &Transport{
 		certificate: &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf},
 		now:         r.now,
 	}
-	if _, isRSA := key.pub.(*rsa.PublicKey); isRSA && !v.info.PSS {
+	if _, isRSA := key.pub.(*rsa.PublicKey); isRSA && !r.v.info.PSS {
 		t.maxVersion = tls.VersionTLS12
 		t.certificate.SupportedSignatureAlgorithms = []tls.SignatureScheme{tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512}
 	}
-	return t, key.close
+	key.let(true)
+	defer key.let(false)
+	err := f(t)
+	key.let(false)
+	if err != nil && key.err != nil { // crypto/tls keeps the text alone
+		return fmt.Errorf("%w: %w", key.err, err)
+	}
+	return err
 }
 
 // challengeDomain keeps the signature of a challenge from being taken for any
@@ -77,12 +102,12 @@ type Proof struct {
 
 // prove has the new key sign a fresh challenge and verifies it with the
 // certificate's key.
-func prove(ctx context.Context, s card.Session, id []byte, pub crypto.PublicKey) (Proof, error) {
+func prove(k *cardKey, pub crypto.PublicKey) (Proof, error) {
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
 	p := Proof{Challenge: append([]byte(challengeDomain), nonce...)}
 	sum := sha256.Sum256(p.Challenge)
-	sig, err := s.Sign(ctx, id, sum[:], crypto.SHA256)
+	sig, err := k.Sign(nil, sum[:], crypto.SHA256)
 	if err != nil {
 		return Proof{}, err
 	}

@@ -3,7 +3,6 @@ package renewal
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -45,7 +44,7 @@ func (p Plan) String() string {
 		}
 	}
 	if p.Takes > 0 {
-		fmt.Fprintf(&b, "  takes: about %s on a real card\n", p.Takes.Round(time.Minute))
+		fmt.Fprintf(&b, "  takes: about %.0f minutes on a real card\n", p.Takes.Minutes())
 	}
 	for i, r := range p.Remedies {
 		fmt.Fprintf(&b, "  %d. %s\n", i+1, r.Text)
@@ -72,8 +71,8 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	return r.plan(v, j.last(), hold), nil
 }
 
-// plan is the decision, a pure function of the card, the journal, the hold and the
-// guard's verdict.
+// plan is the decision, a pure function of the card, the journal, the hold, the
+// clock and the guard's verdict.
 func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 	p := Plan{Serial: v.info.Serial, Label: v.info.Label}
 	p.Verdict = r.c.Guard.Judge(v.snapshot(r.simulated()), r.now())
@@ -84,21 +83,21 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 		p.Outcome, p.Text, p.Remedies = o, text, rs
 		return p
 	}
-	if last != nil && !last.finished {
-		p.Resumes = next(last)
+	switch {
+	case last.reseated(hold): // finished but for the last line of its journal
+	case last != nil && !last.finished && !last.done[StepReseat]:
+		p.Resumes = last.next()
 		p.Asks = []string{"your passcode"}
 		p.Outcome, p.Text = Ready, "A renewal of this card was begun and goes on. "+atStep(p.Resumes)
-		if p.Resumes == StepDone {
-			p.Outcome, p.Asks, p.Remedies = ReseatCard, nil, []advisory.Remedy{reseat}
-			p.Text = "This card was renewed. Take it out and put it back in."
-		}
 		return p
-	}
-	if hold != nil && hold.Phase == state.Reseat {
+	case last != nil && !last.finished:
+		return no(ReseatCard, "This card was renewed. Take it out and put it back in.", reseat)
+	case hold != nil && hold.Phase == state.Reseat:
 		return no(ReseatCard, "This card waits to be taken out and put back in.", reseat)
 	}
 	if v.serr != nil {
-		return no(Refusal, "The card's signing certificate could not be read: "+v.serr.Error()+".", askRA, usePaper)
+		f := p.Verdict.Findings[0]
+		return no(Refusal, f.Text, f.Remedies...)
 	}
 	affected, forbidden := false, ""
 	for _, f := range p.Verdict.Findings {
@@ -120,9 +119,12 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 	case forbidden != "":
 		return no(NotOffered, "The notice "+forbidden+" wants this card renewed in person.", askRA, usePaper)
 	case last != nil && last.givenUp && last.why == whyAffectedAgain && last.plan.OldCertificate == p.Old.SHA256:
+		// Asking again would be a loop.
 		return no(NotOffered, "The last renewal of this card brought a certificate that is affected too. It must be renewed in person.", askRA, usePaper)
 	case v.aerr != nil:
-		return no(NotOffered, "The card cannot log in to the renewal service: "+v.aerr.Error()+".", askRA, usePaper)
+		return no(NotOffered, "This card has nothing to log in to the renewal service with.", askRA, usePaper)
+	case r.now().After(v.auth.Certificate.Info().NotAfter):
+		return no(NotOffered, "This card can no longer log in to the renewal service. It must be renewed in person.", askRA, usePaper)
 	case bytes.Equal(v.auth.ID, v.signing.ID):
 		return no(NotOffered, "On this card logging in and signing share one container, so it cannot be renewed here.", askRA, usePaper)
 	case !bytes.Equal(v.auth.Certificate.X509().RawSubject, v.signing.Certificate.X509().RawSubject):
@@ -130,32 +132,16 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 	case v.info.Room == 0:
 		return no(NotOffered, "The card has no room for a new key beside the old one. Nothing was changed.", askRA, usePaper)
 	}
-	p.Outcome, p.Text = Ready, fmt.Sprintf("The certificate of card %s (serial %s) will be renewed.", v.info.Label, v.info.Serial)
+	p.Outcome, p.Text = Ready, fmt.Sprintf("Card %s, serial %s, will get a new signing certificate.", v.info.Label, v.info.Serial)
 	p.Creates = []string{"a new RSA-2048 key pair in a container of its own", "a new signing certificate"}
 	p.Removes = []string{"the old certificate (serial " + p.Old.Serial + ") and its key, once the new pair has signed and verified"}
 	p.Asks = []string{"your passcode", "to take the card out and put it back in", "your passcode again"}
+	if v.signing.AlwaysAuthenticate {
+		p.Asks[0] = "your passcode, up to three times"
+	}
 	p.Needs = []string{"the card stays in the reader", "the enrolment server answers"}
 	for _, d := range typical {
 		p.Takes += d
 	}
 	return p
 }
-
-// next is the first step that is not done; StepDone when only the re-seat is left.
-func next(p *progress) Step {
-	if p.givenUp {
-		return StepGivenUp
-	}
-	for _, s := range Steps {
-		if !p.done[s] {
-			return s
-		}
-	}
-	return StepDone
-}
-
-// whyAffectedAgain is the journal's word for an authority that issued an affected
-// certificate again.
-const whyAffectedAgain = "affected_again"
-
-var errNothingBegun = errors.New("renewal: no renewal of this card was begun")

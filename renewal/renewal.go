@@ -25,9 +25,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/guard/advisory"
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/signing"
@@ -53,6 +56,9 @@ type Renewer struct {
 
 	// crash lets tests stop a run at any side effect, as a crash would.
 	crash func(point string) error
+
+	mu   sync.Mutex
+	last string // serial number of the card that was worked on last
 }
 
 // New validates c and makes a Renewer. It touches nothing.
@@ -124,6 +130,50 @@ func (v *view) look(ctx context.Context) error {
 	v.signing, v.serr = card.SigningPair(objects)
 	v.auth, v.aerr = card.AuthenticationPair(objects)
 	return nil
+}
+
+// enter opens the card for work on its renewal, which nobody else does until leave
+// is called. The error is an *Error.
+func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
+	v, err := r.open(ctx)
+	if err != nil {
+		return nil, nil, &Error{Result{Outcome: Resumable, Text: "The card could not be read. " + advice(err), Remedies: waysOn(err)}, err}
+	}
+	unlock := func() {}
+	leave = func() {
+		_ = v.s.Close()
+		unlock()
+	}
+	fail := func(o Outcome, text string, err error, ways ...advisory.Remedy) (*run, func(), error) {
+		leave()
+		return nil, nil, &Error{Result{Outcome: o, Text: text, Serial: v.info.Serial, Label: v.info.Label, Remedies: ways}, err}
+	}
+	id := v.info.ID()
+	free, err := r.dir.TryRenewal(ctx, id)
+	switch {
+	case errors.Is(err, state.ErrBusy):
+		_, who, _ := strings.Cut(err.Error(), state.ErrBusy.Error()+": ")
+		return fail(Refusal, "This card is being renewed by another program ("+who+"). Wait until it has finished.", err, askIT, usePaper)
+	case err != nil:
+		return fail(Refusal, "The renewal cannot start. This computer's folder for renewals cannot be written. The card was not changed.", err, askIT, usePaper)
+	}
+	unlock = free
+	// Whoever had the lock until now may have changed the card.
+	if err := v.look(ctx); err != nil {
+		return fail(Resumable, "The card could not be read. "+advice(err), err, waysOn(err)...)
+	}
+	j, err := openJournal(r.dir.Path(), id)
+	if err != nil {
+		return fail(Refusal, "What was written down about an earlier renewal of this card cannot be read.", err, askIT, askRA, usePaper)
+	}
+	hold, err := r.dir.Hold(id)
+	if err != nil {
+		return fail(Refusal, "It cannot be told whether this card waits for the end of a renewal.", err, askIT, askRA, usePaper)
+	}
+	r.mu.Lock()
+	r.last = v.info.Serial
+	r.mu.Unlock()
+	return &run{Renewer: r, v: v, j: j, id: id, p: j.last(), held: hold}, leave, nil
 }
 
 // snapshot is the view for the guard, without the hold.

@@ -1,11 +1,14 @@
 package renewal
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/card"
 )
 
 // Outcome is what a renewal came to: each is something a person can act on.
@@ -16,19 +19,22 @@ const (
 	Ready      Outcome = "ready"       // of a Plan: the card can be renewed here
 	Completed  Outcome = "completed"   // renewed and re-seated; the card may sign
 	ReseatCard Outcome = "reseat"      // take the card out and put it back
-	Pending    Outcome = "pending"     // the authority decides until Result.Until; renew again then
-	Resumable  Outcome = "resumable"   // stopped at Result.Step; renew again goes on there
+	Pending    Outcome = "pending"     // the authority decides later; renew again at Result.Until
+	Resumable  Outcome = "resumable"   // stopped at Result.Step, or before the first; renew again
 	NotNeeded  Outcome = "not_needed"  // nothing asks for this card's renewal
 	NotOffered Outcome = "not_offered" // cannot be renewed here: Registration Authority
+	GivenUp    Outcome = "given_up"    // ended without a new certificate
 	WrongCard  Outcome = "wrong_card"  // another card is in the reader
 	Refusal    Outcome = "refused"     // the guard or the card's state forbids it
 )
 
 // Result is the end of a call.
 type Result struct {
-	Outcome  Outcome                `json:"outcome"`
-	Step     Step                   `json:"step,omitempty"` // where it stands
-	Text     string                 `json:"text"`           // for the person, in plain words
+	Outcome Outcome `json:"outcome"`
+	// Step is the one that the renewal stands at, or ended with; empty when none is
+	// known.
+	Step     Step                   `json:"step,omitempty"`
+	Text     string                 `json:"text"` // for the person, in plain words
 	Remedies []advisory.Remedy      `json:"remedies,omitempty"`
 	Until    time.Time              `json:"until,omitzero"` // Pending: ask again then, UTC
 	Serial   string                 `json:"card,omitempty"` // token serial number
@@ -39,9 +45,9 @@ type Result struct {
 	OldKeyKept bool `json:"old_key_kept,omitempty"`
 }
 
-// Error is a renewal that did not end in Completed, ReseatCard or NotNeeded: the
-// result, and the cause where there is one (a *signing.CardError, an *EnrolError, a
-// *JournalError, a *guard.Refused, ctx's error).
+// Error is a call that did not do what it is for: the result, and the cause where
+// there is one (a *signing.CardError, an *EnrolError, a *JournalError, a
+// *guard.Refused or *guard.Undecided, ctx's error).
 type Error struct {
 	Result Result
 	Err    error
@@ -67,6 +73,7 @@ var (
 	askIT    = advisory.Remedy{Kind: advisory.ITSupport, Text: "Contact your local IT support."}
 	again    = advisory.Remedy{Kind: advisory.Renew, Text: "Start the renewal again. It goes on where it stopped."}
 	reseat   = advisory.Remedy{Kind: advisory.Reseat, Text: "Take your smartcard out, put it back in and enter your passcode."}
+	insert   = advisory.Remedy{Kind: advisory.Reseat, Text: "Put your smartcard into the reader."}
 	usePaper = advisory.Remedy{Kind: advisory.Paper, Text: "If a patient is waiting, write a paper prescription."}
 )
 
@@ -81,7 +88,7 @@ type Progress struct {
 	Index   int           // of Step, from 1
 	Of      int           // how many steps
 	Share   float64       // of the whole that is behind, 0 to 1
-	Elapsed time.Duration // since this run began
+	Elapsed time.Duration // since the passcode was entered
 	// Remaining is an estimate, learnt from the steps that are done.
 	Remaining time.Duration
 	Text      string // what is being done, in plain words
@@ -108,6 +115,7 @@ var stepText = map[Step]string{
 	StepSwitch:  "Putting the new certificate in the old one's place",
 	StepRetire:  "Removing the old key",
 	StepReseat:  "Getting ready for the card to be taken out",
+	StepGivenUp: "Putting the card back as it was",
 }
 
 // meter turns steps into progress.
@@ -118,12 +126,22 @@ type meter struct {
 	done    time.Duration // typical time of steps that this run did
 }
 
+// begin starts the clock of a run that goes on after p.
+func (m *meter) begin(p *progress) {
+	m.start = time.Now()
+	for _, s := range Steps {
+		if p != nil && p.done[s] {
+			m.skipped += typical[s]
+		}
+	}
+}
+
 func (m *meter) at(step Step, finished bool) {
 	if m.show == nil {
 		return
 	}
 	var all time.Duration
-	p := Progress{Step: step, Of: len(Steps) - 1, Text: stepText[step], Elapsed: time.Since(m.start)}
+	p := Progress{Step: step, Of: len(typical), Text: stepText[step], Elapsed: time.Since(m.start)}
 	for i, s := range Steps[:p.Of] {
 		all += typical[s]
 		if s == step {
@@ -142,12 +160,67 @@ func (m *meter) at(step Step, finished bool) {
 	m.show(p)
 }
 
-func (s Step) String() string { return string(s) }
-
 // atStep says in plain words where a renewal stopped.
 func atStep(s Step) string {
 	if t, ok := stepText[s]; ok {
 		return fmt.Sprintf("It stopped here: %s.", t)
 	}
 	return "It stopped."
+}
+
+// advice is the next step that an error has for a person.
+func advice(err error) string {
+	var ce *card.Error
+	var ee *EnrolError
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "It was stopped on request."
+	case errors.As(err, &ce):
+		return upper(ce.What()) + ": " + ce.Advice() + "."
+	case errors.As(err, &ee):
+		return enrolAdvice[ee.Kind]
+	}
+	return "Try again, or contact your local IT support."
+}
+
+var enrolAdvice = map[EnrolKind]string{
+	Unreachable:      "The renewal service cannot be reached. Try again later.",
+	Unavailable:      "The renewal service is busy. Try again later.",
+	Rejected:         "The renewal service said no. Contact your local IT support.",
+	Malformed:        "What answered was not the renewal service. Contact your local IT support.",
+	WrongCertificate: "The renewal service sent what was not asked for. Contact your local IT support.",
+}
+
+func upper(s string) string {
+	if s == "" || s[0] < 'a' || s[0] > 'z' {
+		return s
+	}
+	return string(s[0]-'a'+'A') + s[1:]
+}
+
+// waysOn are the remedies for an error that stops a renewal, the likeliest first.
+func waysOn(err error) []advisory.Remedy {
+	var ce *card.Error
+	if errors.As(err, &ce) {
+		switch ce.Kind {
+		case card.Absent, card.Removed:
+			return []advisory.Remedy{insert, again, askIT, usePaper}
+		case card.PINLocked, card.PINNotSet, card.LastTry:
+			return []advisory.Remedy{askRA, usePaper}
+		case card.PINIncorrect:
+			if ce.TriesLeft == 0 {
+				return []advisory.Remedy{askRA, usePaper}
+			}
+		}
+	}
+	return []advisory.Remedy{again, askIT, usePaper}
+}
+
+// resultOf takes the result out of an *Error.
+func resultOf(err error) (Result, error) {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Result, err
+	}
+	return ended(Result{Outcome: Resumable, Text: advice(err)}, err)
 }

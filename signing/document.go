@@ -30,8 +30,8 @@ type accepter interface {
 var ErrNotADocument = errors.New("signing: not a document: its bytes were not parsed by this module; nothing was signed")
 
 // Sign signs one document: see the package comment for what happens and which
-// errors come. It waits for the person and the card; when ctx ends it returns
-// ctx's error and nothing is released.
+// errors come. It waits for the person and the card, and for other signatures of
+// the same Signer; when ctx ends it returns ctx's error and nothing is released.
 func Sign[T any](ctx context.Context, s *Signer, d Document[T]) (T, error) {
 	var none T
 	if d == nil {
@@ -45,13 +45,13 @@ func Sign[T any](ctx context.Context, s *Signer, d Document[T]) (T, error) {
 	if a, ok := d.(accepter); ok {
 		accepts = a.Accepts
 	}
-	sig, err := s.sign(ctx, m, accepts)
+	sig, v, err := s.sign(ctx, m, accepts)
 	if err != nil {
 		return none, err
 	}
 	out, err := d.Finish(sig)
 	if err != nil {
-		return none, errors.Join(err, s.recordUnfinished(ctx, m, sig, err))
+		return none, s.unfinished(ctx, m, v, err)
 	}
 	return out, nil
 }

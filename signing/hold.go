@@ -17,10 +17,17 @@ import (
 //
 // Errors: a *guard.Refused while the conditions are not met (the card was not seen
 // re-seated, its renewal is not finished, another certificate is on it), a
-// *[CardError] from the card or its passcode.
+// *[CardError] from the card or its passcode. A wrong passcode leaves the hold.
 func (s *Signer) EndHold(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	ctx, end, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return closed(ctx, s.endHoldInTurn(ctx))
+}
+
+func (s *Signer) endHoldInTurn(ctx context.Context) error {
 	d, err := s.desk(ctx)
 	if err != nil {
 		return err
@@ -60,11 +67,12 @@ func onlyHold(g *guard.Guard, s guard.Snapshot, at time.Time) guard.Verdict {
 // put back, and ends the hold under the card's exclusive lock.
 func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	id := card.Reseated(s.card)
-	if err := card.Login(ctx, s.card, d.s, card.ToReseat); err != nil {
+	// Log out first: a login that another session of this application still had
+	// would let any passcode pass for entered.
+	if err := d.s.Logout(ctx); err != nil {
 		return err
 	}
-	// The prompt may have taken minutes: the same insertion must still be there.
-	if _, err := d.s.Info(ctx); err != nil {
+	if err := card.Login(ctx, s.card, d.s, card.ToReseat); err != nil {
 		return err
 	}
 	unlock, err := s.dir.Lock(ctx, d.id, true)
@@ -72,6 +80,10 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 		return err
 	}
 	defer unlock()
+	// The prompt may have taken minutes: the same insertion must still be there.
+	if _, err := d.s.Info(ctx); err != nil {
+		return err
+	}
 	if card.Reseated(s.card) != id {
 		return card.Errorf(card.Removed, "end the hold", "the card was taken out while its passcode was asked")
 	}
@@ -82,10 +94,7 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	if hold.ID != id || hold.Phase != state.Reseat || hold.Expect != d.pair.Certificate.Info().SHA256 {
 		return card.Errorf(card.Busy, "end the hold", "another renewal of the card began")
 	}
-	e := EntryOf(EventHoldEnded, s.g.Judge(guard.Snapshot{
-		Certificate: d.pair.Certificate, Serial: d.info.Serial, Label: d.info.Label,
-		Insertion: d.s.Insertion(), Simulated: card.TokenOf(s.card).Simulated(),
-	}, s.now()))
+	e := EntryOf(EventHoldEnded, s.g.Judge(s.unheld(d), s.now()))
 	e.Renewal = hold.ID
 	if err := s.rec.Record(ctx, e); err != nil {
 		return fmt.Errorf("signing: the end of the hold could not be recorded, so the card stays on hold: %w", err)

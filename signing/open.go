@@ -8,12 +8,13 @@
 //	signer, err := signing.New(card, g, recorder)
 //	signed, err := signing.Sign(ctx, signer, prepared) // an eps.Prepared
 //
-// For every signature the Signer itself reads the card's certificate and the
-// machine's holds afresh, asks the guard, asks the person for the passcode when
-// the card wants it, signs, verifies the signature with the certificate's key, and
-// records the decision; only then is the signature released. There is no other way
-// to the key: a Card is opaque, and only documents that this module parsed can be
-// signed.
+// For every signature the Signer itself asks the guard, about the certificate that
+// it read in the very session that signs (one for each insertion of the card) and
+// the machine's holds as they are on disk now. It asks the person for the passcode
+// when the card wants it, signs, verifies the signature with the certificate's key,
+// and records the decision; only then is the signature released. There is no other
+// way to the key: a Card is opaque, and only documents that this module parsed can
+// be signed.
 //
 // A card that was renewed, or whose renewal was given up, is on hold until this or
 // another running process saw it taken out and put back and its passcode was
@@ -62,6 +63,7 @@ type CardErrorKind = card.Kind
 
 // The kinds of CardError.
 const (
+	CardOther       = card.Other
 	CardAbsent      = card.Absent
 	CardRemoved     = card.Removed
 	CardFault       = card.Fault
@@ -92,11 +94,13 @@ type Config struct {
 
 	// PIN asks the person for the passcode, when the card wants it. The slice that
 	// it returns is wiped after use. It is called for one entry each: a wrong
-	// passcode is an error, never a second call.
+	// passcode is an error, never a second call. It runs on a goroutine of its own
+	// and should return when its context ends; nobody waits for it then, and what
+	// it still returns is wiped unused.
 	PIN func(context.Context, PINRequest) ([]byte, error)
 
 	// LastTry asks the person for an explicit yes before the last try is spent;
-	// nil never spends it.
+	// nil never spends it. It is called as PIN is.
 	LastTry func(context.Context, PINRequest) (bool, error)
 }
 

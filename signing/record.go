@@ -12,11 +12,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
-	"sync"
+	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"           // one line at a time, also from two processes
 	"github.com/moby/sys/atomicwriter" // replaces the head file atomically
+
+	"github.com/rxguard/rxguard/internal/state"
 )
 
 // Record is a decision record on a file: one JSON line for each entry, each line
@@ -28,12 +30,13 @@ import (
 // It is safe for concurrent use, also by several processes with the same path.
 type Record struct {
 	path string
-	lock *flock.Flock
+	lock *flock.Flock // between processes
+	turn chan struct{}
 
-	mu   sync.Mutex
-	f    *os.File
-	head head  // of what this process knows
-	size int64 // of the file at head
+	// Guarded by turn.
+	f    *os.File // nil: closed
+	head head     // of what this process knows
+	size int64    // of the file at head
 }
 
 // line is one line of the record.
@@ -55,6 +58,10 @@ const recordVersion = 1
 // maxLine bounds a line of the record.
 const maxLine = 1 << 20
 
+// patience bounds the wait for another process that is writing to the record,
+// where no context does.
+const patience = 10 * time.Second
+
 // OpenRecord opens the record at path, creating it where there is none. A record
 // that does not verify is not opened: the error is a *RecordError. The last line
 // may be torn by a crash; its entry was never acknowledged, and it is removed.
@@ -63,60 +70,90 @@ func OpenRecord(path string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing: record: %w", err)
 	}
-	r := &Record{path: path, f: f, lock: flock.New(path + ".lock")}
-	if err := r.lock.Lock(); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("signing: record: %w", err)
-	}
-	defer r.lock.Unlock()
-	if err := r.catchUp(); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if err := checkHead(path, r.head, nil); err != nil {
-		f.Close()
-		return nil, err
+	r := &Record{path: path, f: f, lock: flock.New(path + ".lock"), turn: make(chan struct{}, 1)}
+	if err := r.open(); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return r, nil
 }
 
-// Record appends an entry and syncs it to disk.
-func (r *Record) Record(_ context.Context, e Entry) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.f == nil {
-		return errors.New("signing: the record is closed")
+func (r *Record) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	unlock, err := r.exclusive(ctx)
+	if err != nil {
+		return err
 	}
-	if err := r.lock.Lock(); err != nil {
-		return fmt.Errorf("signing: record: %w", err)
+	defer unlock()
+	var torn bool
+	if r.head, r.size, torn, err = verifyFile(r.path, r.f, nil); err != nil {
+		return err
 	}
-	defer r.lock.Unlock()
-	if fi, err := r.f.Stat(); err != nil {
-		return fmt.Errorf("signing: record: %w", err)
-	} else if fi.Size() != r.size { // another process wrote
-		if err := r.catchUp(); err != nil {
+	if torn {
+		if err := r.cut(); err != nil {
 			return err
 		}
 	}
+	return state.SyncDir(filepath.Dir(r.path)) // the file may be new
+}
+
+// Record appends an entry and syncs it to disk. It waits for other writers until
+// ctx ends. An entry that could not be stored whole is taken back.
+func (r *Record) Record(ctx context.Context, e Entry) error {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("signing: record: %w", ctx.Err())
+	}
+	if r.f == nil {
+		return fmt.Errorf("signing: the record %s is closed", r.path)
+	}
+	unlock, err := r.exclusive(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := r.catchUp(); err != nil {
+		return err
+	}
 	b, err := json.Marshal(line{Version: recordVersion, Seq: r.head.Seq + 1, Prev: r.head.SHA256, Entry: e})
+	if err == nil && len(b) > maxLine {
+		err = fmt.Errorf("the entry takes %d bytes; wanted at most %d", len(b), maxLine)
+	}
 	if err != nil {
 		return fmt.Errorf("signing: record: %w", err)
 	}
-	if _, err := r.f.WriteAt(append(b, '\n'), r.size); err != nil {
-		return errors.Join(fmt.Errorf("signing: record: %w", err), r.f.Truncate(r.size))
+	next := headOf(r.head.Seq+1, b)
+	if err := r.store(append(b, '\n'), next); err != nil {
+		return errors.Join(fmt.Errorf("signing: record: %w", err), r.cut())
 	}
-	if err := r.f.Sync(); err != nil {
-		return fmt.Errorf("signing: record %s could not be synced: %w", r.path, err)
-	}
-	r.size += int64(len(b)) + 1
-	r.head = headOf(r.head.Seq+1, b)
-	return writeHead(r.path, r.head)
+	r.head, r.size = next, r.size+int64(len(b))+1
+	return nil
 }
 
-// Close closes the file.
+func (r *Record) store(b []byte, h head) error {
+	if _, err := r.f.WriteAt(b, r.size); err != nil {
+		return err
+	}
+	if err := r.f.Sync(); err != nil {
+		return err
+	}
+	return writeHead(r.path, h)
+}
+
+// cut removes what follows the last whole line.
+func (r *Record) cut() error {
+	if err := r.f.Truncate(r.size); err != nil {
+		return fmt.Errorf("signing: record: %w", err)
+	}
+	return nil
+}
+
+// Close closes the file. It waits for an entry that is being appended.
 func (r *Record) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
 	if r.f == nil {
 		return nil
 	}
@@ -125,26 +162,44 @@ func (r *Record) Close() error {
 	return err
 }
 
-// catchUp verifies what was appended since head and takes it in. A line without
-// its line feed was torn by a crash before it was acknowledged.
+// exclusive takes the lock between processes.
+func (r *Record) exclusive(ctx context.Context) (func(), error) {
+	ok, err := r.lock.TryLock()
+	if err == nil && !ok {
+		_, err = r.lock.TryLockContext(ctx, 5*time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing: record: its lock %s, which another process may hold: %w", r.lock.Path(), err)
+	}
+	return func() { _ = r.lock.Unlock() }, nil
+}
+
+// catchUp verifies what other processes appended since head and takes it in. A
+// line without its line feed was torn by a crash before it was acknowledged.
 func (r *Record) catchUp() error {
-	if fi, err := r.f.Stat(); err != nil {
-		return fmt.Errorf("signing: record: %w", err)
-	} else if fi.Size() < r.size {
-		return &RecordError{Path: r.path, Line: r.head.Seq, Problem: "lines were removed from the end while it was open"}
-	}
-	if _, err := r.f.Seek(r.size, io.SeekStart); err != nil {
+	mine, err := r.f.Stat()
+	if err != nil {
 		return fmt.Errorf("signing: record: %w", err)
 	}
-	h, n, torn, err := walk(r.path, r.f, r.head, nil)
+	switch there, err := os.Stat(r.path); {
+	case err != nil:
+		return fmt.Errorf("signing: record: the file was taken away while it was open: %w", err)
+	case !os.SameFile(mine, there):
+		return fmt.Errorf("signing: record: another file was put at %s while it was open; open it again", r.path)
+	}
+	switch {
+	case mine.Size() == r.size:
+		return nil
+	case mine.Size() < r.size:
+		return &RecordError{Path: r.path, Line: r.head.Seq, Problem: "is missing: lines were removed from the end while it was open"}
+	}
+	h, n, torn, err := walk(r.path, io.NewSectionReader(r.f, r.size, mine.Size()-r.size), r.head, nil)
 	if err != nil {
 		return err
 	}
 	r.head, r.size = h, r.size+n
 	if torn {
-		if err := r.f.Truncate(r.size); err != nil {
-			return fmt.Errorf("signing: record: %w", err)
-		}
+		return r.cut()
 	}
 	return nil
 }
@@ -155,25 +210,26 @@ func walk(path string, in io.Reader, from head, each func(head, Entry) error) (h
 	br := bufio.NewReaderSize(in, 64<<10)
 	var n int64
 	for {
+		bad := func(line uint64, format string, args ...any) (head, int64, bool, error) {
+			return from, n, false, &RecordError{Path: path, Line: line, Problem: fmt.Sprintf(format, args...)}
+		}
 		b, err := readLine(br)
 		if errors.Is(err, io.EOF) {
 			return from, n, len(b) > 0, nil
 		}
 		if err != nil {
-			return from, n, false, &RecordError{Path: path, Line: from.Seq + 1, Problem: err.Error()}
+			return bad(from.Seq+1, "%v", err)
 		}
-		var l line
-		dec := json.NewDecoder(bytes.NewReader(b))
-		dec.DisallowUnknownFields()
-		switch err := dec.Decode(&l); {
+		l, err := parseLine(b)
+		switch {
 		case err != nil:
-			return from, n, false, &RecordError{Path: path, Line: from.Seq + 1, Problem: "is not a line of a record: " + err.Error()}
-		case l.Version != recordVersion:
-			return from, n, false, &RecordError{Path: path, Line: from.Seq + 1, Problem: fmt.Sprintf("has version %d; this program knows %d", l.Version, recordVersion)}
+			return bad(from.Seq+1, "is not a line of a record: %v", err)
 		case l.Seq != from.Seq+1:
-			return from, n, false, &RecordError{Path: path, Line: from.Seq + 1, Problem: fmt.Sprintf("is numbered %d: a line was removed or put in before it", l.Seq)}
+			return bad(from.Seq+1, "is numbered %d: a line was removed, put in or moved before it", l.Seq)
+		case l.Prev != from.SHA256 && from.Seq == 0:
+			return bad(1, "was altered: it names a line before it")
 		case l.Prev != from.SHA256:
-			return from, n, false, &RecordError{Path: path, Line: from.Seq, Problem: "was altered: the next line names another digest"}
+			return bad(from.Seq, "was altered: the next line names another digest")
 		}
 		from = headOf(l.Seq, b)
 		n += int64(len(b)) + 1
@@ -185,6 +241,30 @@ func walk(path string, in io.Reader, from head, each func(head, Entry) error) (h
 	}
 }
 
+func parseLine(b []byte) (line, error) {
+	var l line
+	if err := strictJSON(b, &l); err != nil {
+		return l, err
+	}
+	if l.Version != recordVersion {
+		return l, fmt.Errorf("it has version %d; this program knows %d", l.Version, recordVersion)
+	}
+	return l, nil
+}
+
+// strictJSON reads one JSON value without unknown fields.
+func strictJSON(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows its JSON object")
+	}
+	return nil
+}
+
 // readLine reads up to a line feed, which it takes off; io.EOF with what was read
 // when there is none.
 func readLine(br *bufio.Reader) ([]byte, error) {
@@ -193,7 +273,7 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 		part, err := br.ReadSlice('\n')
 		b = append(b, part...)
 		switch {
-		case len(b) > maxLine:
+		case len(b) > maxLine+1:
 			return nil, fmt.Errorf("is longer than %d bytes", maxLine)
 		case errors.Is(err, bufio.ErrBufferFull):
 		case err != nil:
@@ -215,37 +295,61 @@ func writeHead(path string, h head) error {
 		err = atomicwriter.WriteFile(path+".head", append(b, '\n'), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("signing: record: the head could not be written: %w", err)
+		return fmt.Errorf("the head could not be written: %w", err)
 	}
 	return nil
 }
 
-// checkHead compares the head file with the last line. The head may lag behind by
-// what a crash left unwritten; heads holds the digests of earlier lines, nil where
-// only the last line is known, and then a lagging head is accepted by its number.
-func checkHead(path string, last head, heads map[uint64]string) error {
-	b, err := os.ReadFile(path + ".head")
+// readHead reads the head file; nil when there is none.
+func readHead(path string) (*head, error) {
+	f, err := os.Open(path + ".head")
 	if errors.Is(err, fs.ErrNotExist) {
-		if last.Seq > 1 { // a crash can lose the head of the first line alone
-			return &RecordError{Path: path, Line: last.Seq, Problem: "has no head file beside it"}
-		}
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("signing: record: %w", err)
+		return nil, fmt.Errorf("signing: record: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 1024))
+	if err != nil {
+		return nil, fmt.Errorf("signing: record: %w", err)
 	}
 	var h head
-	if err := json.Unmarshal(b, &h); err != nil {
-		return &RecordError{Path: path + ".head", Line: 1, Problem: "is damaged: " + err.Error()}
+	if err := strictJSON(b, &h); err != nil {
+		return nil, &RecordError{Path: f.Name(), Line: 1, Problem: "is damaged: " + err.Error()}
 	}
+	return &h, nil
+}
+
+// verifyFile verifies a whole record with its head. The head, which is read first
+// because the record may be growing, may lag behind by what a crash left unwritten;
+// the line that it names must be there as it was.
+func verifyFile(path string, in io.Reader, each func(Entry) error) (last head, size int64, torn bool, err error) {
+	h, err := readHead(path)
+	if err != nil {
+		return last, 0, false, err
+	}
+	var named string // digest of the line that the head names
+	last, size, torn, err = walk(path, in, head{}, func(l head, e Entry) error {
+		if h != nil && l.Seq == h.Seq {
+			named = l.SHA256
+		}
+		if each == nil {
+			return nil
+		}
+		return each(e)
+	})
 	switch {
-	case h.Seq > last.Seq:
-		return &RecordError{Path: path, Line: last.Seq + 1, Problem: fmt.Sprintf("is missing: lines were removed from the end, the head names line %d", h.Seq)}
-	case h.Seq == last.Seq && h.SHA256 != last.SHA256,
-		heads != nil && h.Seq > 0 && heads[h.Seq] != h.SHA256:
-		return &RecordError{Path: path, Line: h.Seq, Problem: "was altered: the head names another digest"}
+	case err != nil:
+	case h == nil && last.Seq > 1: // a crash can lose the head of the first line alone
+		err = &RecordError{Path: path, Line: last.Seq, Problem: "has no head file beside it"}
+	case h != nil && h.Seq > last.Seq:
+		err = &RecordError{Path: path, Line: last.Seq + 1,
+			Problem: fmt.Sprintf("is missing: lines were removed from the end, the head names line %d", h.Seq)}
+	case h != nil && h.SHA256 != named:
+		err = &RecordError{Path: path, Line: h.Seq, Problem: "was altered: the head names another digest"}
 	}
-	return nil
+	return last, size, torn, err
 }
 
 // RecordError says where a record does not verify.
@@ -261,38 +365,16 @@ func (e *RecordError) Error() string {
 }
 
 // VerifyRecord reads the record at path, verifies that no line was removed, altered
-// or put in, and calls each (which may be nil) for every entry. The error is a
-// *RecordError where the record does not verify. A torn last line is no error: its
-// entry was never acknowledged.
+// or put in, and calls each (which may be nil) for every entry; an error of each
+// ends it. The error is a *RecordError where the record does not verify; what each
+// was given before it is then not to be relied on. A torn last line is no error:
+// its entry was never acknowledged. The record may be in use.
 func VerifyRecord(path string, each func(Entry) error) (lines uint64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("signing: record: %w", err)
 	}
 	defer f.Close()
-	heads := make(map[uint64]string)
-	want := namedHead(path)
-	last, _, _, err := walk(path, f, head{}, func(h head, e Entry) error {
-		if h.Seq == want {
-			heads[h.Seq] = h.SHA256
-		}
-		if each == nil {
-			return nil
-		}
-		return each(e)
-	})
-	if err != nil {
-		return last.Seq, err
-	}
-	return last.Seq, checkHead(path, last, heads)
-}
-
-// namedHead is the number of the line that the head file names; 0 for none.
-func namedHead(path string) uint64 {
-	var h head
-	b, err := os.ReadFile(path + ".head")
-	if err != nil || json.NewDecoder(strings.NewReader(string(b))).Decode(&h) != nil {
-		return 0
-	}
-	return h.Seq
+	last, _, _, err := verifyFile(path, f, each)
+	return last.Seq, err
 }

@@ -29,8 +29,11 @@ type Signer struct {
 	dir  state.Dir
 	now  func() time.Time
 
-	mu  sync.Mutex
-	cur *desk
+	turn chan struct{} // whoever works on the card, or closes
+	cur  *desk         // guarded by turn
+
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // of the work under way
 }
 
 // desk is an open session with what was read in it: the card as it is in this
@@ -43,6 +46,11 @@ type desk struct {
 	loggedIn bool
 }
 
+var (
+	errNoSigner = errors.New("signing: no signer; wanted one from New")
+	errClosed   = errors.New("signing: the signer was closed meanwhile; nothing was signed")
+)
+
 // New makes a Signer. A live guard and a simulated card do not go together.
 func New(c *Card, g *guard.Guard, r Recorder) (*Signer, error) {
 	switch {
@@ -54,19 +62,22 @@ func New(c *Card, g *guard.Guard, r Recorder) (*Signer, error) {
 		return nil, errors.New("signing: no recorder; OpenRecord makes one on a file")
 	case g.Live() && card.TokenOf(c).Simulated():
 		return nil, errors.New("signing: the guard is live and the card is simulated; a simulated card signs nothing for patients")
+	case card.Closed(c):
+		return nil, fmt.Errorf("signing: %w", card.ErrClosed)
 	}
 	dir, err := stateOf(c)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	s := &Signer{card: c, g: g, rec: r, dir: dir, now: time.Now}
+	s := &Signer{card: c, g: g, rec: r, dir: dir, now: time.Now, turn: make(chan struct{}, 1)}
 	card.OnClose(c, s.Close)
 	return s, nil
 }
 
-// NewAsOf makes a Signer that judges at the instants of another clock. Only a
-// simulated card takes one: for a real card an instant other than now is a
-// question for guard.CheckAt, never a clock to sign by.
+// NewAsOf makes a Signer that judges at the instants of another clock, which is
+// read for one signature at a time. Only a simulated card takes one: for a real
+// card an instant other than now is a question for guard.CheckAt, never a clock to
+// sign by.
 func NewAsOf(c *Card, g *guard.Guard, r Recorder, clock func() time.Time) (*Signer, error) {
 	s, err := New(c, g, r)
 	if err != nil {
@@ -82,13 +93,63 @@ func NewAsOf(c *Card, g *guard.Guard, r Recorder, clock func() time.Time) (*Sign
 	return s, nil
 }
 
-// Close ends the session and its login. The Signer can be used again; it then asks
-// for the passcode again. Closing the card closes its signers.
+// Close ends the session and its login, and a signature that is under way, which
+// is then not released; it waits for its end. The Signer can be used again; it then
+// asks for the passcode again. Closing the card closes its signers.
 func (s *Signer) Close() error {
+	if s == nil || s.card == nil {
+		return nil
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.cancel != nil {
+		s.cancel(errClosed)
+	}
+	s.mu.Unlock()
+	s.turn <- struct{}{}
 	s.drop()
+	<-s.turn
 	return nil
+}
+
+// begin waits for the Signer's turn. The context that it returns also ends when
+// the Signer is closed; end gives the turn back.
+func (s *Signer) begin(ctx context.Context) (_ context.Context, end func(), err error) {
+	if s == nil || s.card == nil {
+		return nil, nil, errNoSigner
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.mu.Lock()
+	s.cancel = cancel
+	s.mu.Unlock()
+	end = func() {
+		s.mu.Lock()
+		s.cancel = nil
+		s.mu.Unlock()
+		cancel(nil)
+		<-s.turn
+	}
+	// After cancel is set, so that a card that closes now is seen here or there.
+	if card.Closed(s.card) {
+		end()
+		return nil, nil, fmt.Errorf("signing: %w", card.ErrClosed)
+	}
+	return ctx, end, nil
+}
+
+// closed adds to an error that it is Close's doing.
+func closed(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errClosed) {
+		return fmt.Errorf("%w: %w", errClosed, err)
+	}
+	return err
 }
 
 // drop forgets the session: after a failure its state is not known.
@@ -99,20 +160,30 @@ func (s *Signer) drop() {
 	}
 }
 
-// sign is the one way to the key. accepts may be nil.
-func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error) (tbs.Signature, error) {
-	var none tbs.Signature
-	if s == nil || s.card == nil {
-		return none, errors.New("signing: no signer; wanted one from New")
-	}
+// sign is the one way to the key. The verdict is the one that permitted the
+// signature. accepts may be nil.
+func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
 	if m.IsZero() {
-		return none, ErrNotADocument
+		return tbs.Signature{}, guard.Verdict{}, ErrNotADocument
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	ctx, end, err := s.begin(ctx)
+	if err != nil {
+		return tbs.Signature{}, guard.Verdict{}, err
+	}
+	defer end()
+	sig, v, err := s.signInTurn(ctx, m, accepts)
+	return sig, v, closed(ctx, err)
+}
+
+func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
+	var none tbs.Signature
 	d, err := s.desk(ctx)
 	if err != nil {
-		return none, s.refuse(ctx, m, s.g.Judge(s.unread(d, err), s.now()), err)
+		v := s.g.Judge(s.unread(d, err), s.now())
+		if ctx.Err() != nil { // the card was not asked to the end
+			return none, v, s.notSigned(ctx, m, v, err)
+		}
+		return none, v, s.refuse(ctx, m, v, err)
 	}
 	if !d.loggedIn {
 		// Judged before the passcode is asked, so that nobody enters one for
@@ -121,58 +192,67 @@ func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Cer
 		if snap.Hold.State == guard.HoldLogin {
 			snap.Hold = guard.Hold{}
 		}
-		if v := s.g.Judge(snap, s.now()); !v.Decision.Permits() {
-			return none, s.refuse(ctx, m, v, snap.Err)
+		if v, err := s.permit(ctx, m, d, snap, accepts); err != nil {
+			return none, v, err
 		}
-	}
-	if err := suits(d.pair.Certificate.X509(), m, accepts); err != nil {
-		return none, s.notSigned(ctx, m, d, err)
-	}
-	if !d.loggedIn {
 		if err := s.login(ctx, d); err != nil {
 			s.drop()
-			return none, s.notSigned(ctx, m, d, err)
+			v := s.g.Judge(s.snapshot(d), s.now())
+			return none, v, s.notSigned(ctx, m, v, err)
 		}
 	}
-	return s.signNow(ctx, m, d)
+	return s.signNow(ctx, m, d, accepts)
+}
+
+// permit asks the guard, and then whether the certificate suits the document. The
+// error says what was recorded.
+func (s *Signer) permit(ctx context.Context, m tbs.Message, d *desk, snap guard.Snapshot, accepts func(*x509.Certificate) error) (guard.Verdict, error) {
+	v := s.g.Judge(snap, s.now())
+	if !v.Decision.Permits() {
+		return v, s.refuse(ctx, m, v, nil)
+	}
+	if err := suits(d.pair.Certificate.X509(), m, accepts); err != nil {
+		return v, s.notSigned(ctx, m, v, err)
+	}
+	return v, nil
 }
 
 // signNow judges, signs, verifies and records. The card's lock keeps a renewal in
 // another process from beginning between the judgement and the signature.
-func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk) (tbs.Signature, error) {
+func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
 	unlock, err := s.lock(ctx, d.id)
 	if err != nil {
-		return none, s.notSigned(ctx, m, d, err)
+		v := s.g.Judge(s.snapshot(d), s.now())
+		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	defer unlock()
-	v := s.g.Judge(s.snapshot(d), s.now())
-	if !v.Decision.Permits() {
-		return none, s.refuse(ctx, m, v, nil)
+	v, err := s.permit(ctx, m, d, s.snapshot(d), accepts)
+	if err != nil {
+		return none, v, err
 	}
 	value, err := d.s.Sign(ctx, d.pair.ID, tbs.Digest(m), tbs.Hash(m))
 	if err == nil {
 		err = ctx.Err()
 	}
+	x := d.pair.Certificate.X509()
+	if err == nil {
+		if verr := verify(x.PublicKey, tbs.Hash(m), tbs.Digest(m), value); verr != nil {
+			err = &card.Error{Kind: card.BadSignature, Op: "sign", TriesLeft: -1,
+				Detail: "certificate serial " + d.pair.Certificate.Info().Serial, Err: verr}
+		}
+	}
 	if err != nil {
 		s.drop() // after a failed signature the session's state is not known
-		return none, s.notSigned(ctx, m, d, err)
+		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	if d.pair.AlwaysAuthenticate {
 		d.loggedIn = false
 	}
-	x := d.pair.Certificate.X509()
-	if err := verify(x.PublicKey, tbs.Hash(m), tbs.Digest(m), value); err != nil {
-		s.drop()
-		return none, s.notSigned(ctx, m, d, &card.Error{Kind: card.BadSignature, Op: "sign", TriesLeft: -1,
-			Detail: "certificate serial " + d.pair.Certificate.Info().Serial, Err: err})
+	if err := s.rec.Record(ctx, entry(EventSigned, m, v)); err != nil {
+		return none, v, fmt.Errorf("signing: the decision could not be recorded, so the signature was thrown away: %w", err)
 	}
-	e := EntryOf(EventSigned, v)
-	e.Document, e.SHA256 = m.Kind(), digestOf(m)
-	if err := s.rec.Record(ctx, e); err != nil {
-		return none, fmt.Errorf("signing: the decision could not be recorded, so the signature was thrown away: %w", err)
-	}
-	return tbs.Signed(m, value, x), nil
+	return tbs.Signed(m, value, x), v, nil
 }
 
 // desk returns the session of this insertion, opening one where the card was
@@ -184,6 +264,11 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	}
 	if s.cur != nil {
 		return s.cur, nil
+	}
+	// The watcher must have seen what led to this insertion, or a card that was
+	// just put back would count as one that was not.
+	if err := refreshed(ctx, s.card); err != nil {
+		return nil, err
 	}
 	sess, err := t.Open(ctx)
 	if err != nil {
@@ -199,14 +284,35 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	return d, nil
 }
 
+// refreshed waits for card.Refresh, which may read the card, or for ctx.
+func refreshed(ctx context.Context, c *Card) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		card.Refresh(c)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // snapshot is the card as this session read it, with the hold read from disk now.
 func (s *Signer) snapshot(d *desk) guard.Snapshot {
+	snap := s.unheld(d)
+	snap.Hold = holdOf(s.card, s.dir, d.id, d.pair.Certificate.Info().SHA256)
+	return snap
+}
+
+// unheld is the card as this session read it, without its hold.
+func (s *Signer) unheld(d *desk) guard.Snapshot {
 	return guard.Snapshot{
 		Certificate: d.pair.Certificate,
 		Serial:      d.info.Serial, Label: d.info.Label,
 		Insertion: d.s.Insertion(),
 		Simulated: card.TokenOf(s.card).Simulated(),
-		Hold:      holdOf(s.card, s.dir, d.id, d.pair.Certificate.Info().SHA256),
 	}
 }
 
@@ -222,7 +328,7 @@ func (s *Signer) unread(d *desk, err error) guard.Snapshot {
 
 // login asks for the passcode, and ends a hold that waited for it alone.
 func (s *Signer) login(ctx context.Context, d *desk) error {
-	if holdOf(s.card, s.dir, d.id, d.pair.Certificate.Info().SHA256).State == guard.HoldLogin {
+	if s.snapshot(d).Hold.State == guard.HoldLogin {
 		if err := s.endHold(ctx, d); err != nil {
 			return err
 		}
@@ -243,38 +349,52 @@ func (s *Signer) lock(ctx context.Context, id string) (func(), error) {
 	return unlock, err
 }
 
-// refuse records a verdict that permits nothing and returns its error.
-func (s *Signer) refuse(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
-	e := EntryOf(EventRefused, v)
+// entry is the record's line about a message.
+func entry(ev Event, m tbs.Message, v guard.Verdict) Entry {
+	e := EntryOf(ev, v)
 	e.Document, e.SHA256 = m.Kind(), digestOf(m)
+	return e
+}
+
+// refuse records a verdict that permits nothing and returns its error. cause may
+// be nil.
+func (s *Signer) refuse(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
 	err := v.Err()
-	if err == nil {
+	if err == nil { // cannot be; yet nil would release
 		err = errors.New("signing: nothing was signed")
 	}
 	if cause != nil {
-		err = fmt.Errorf("%w: %w", err, cause)
+		err = &unreadable{err, readError(cause)}
 	}
-	return s.record(ctx, e, err)
+	return s.record(ctx, entry(EventRefused, m, v), err)
 }
 
-// notSigned records that a signature that the guard would permit was not made.
-func (s *Signer) notSigned(ctx context.Context, m tbs.Message, d *desk, cause error) error {
-	e := EntryOf(EventNotSigned, s.g.Judge(s.snapshot(d), s.now()))
-	e.Document, e.SHA256, e.Cause = m.Kind(), digestOf(m), causeName(cause)
+// unreadable is the verdict on a card that could not be read, whose text tells the
+// cause, and the cause itself.
+type unreadable struct{ verdict, cause error }
+
+func (e *unreadable) Error() string   { return e.verdict.Error() }
+func (e *unreadable) Unwrap() []error { return []error{e.verdict, e.cause} }
+
+// notSigned records that nothing was released for another reason than the verdict.
+func (s *Signer) notSigned(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
+	e := entry(EventNotSigned, m, v)
+	e.Cause = causeName(cause)
 	return s.record(ctx, e, cause)
 }
 
-// recordUnfinished records that a signature did not pass its format's checks.
-func (s *Signer) recordUnfinished(ctx context.Context, m tbs.Message, sig tbs.Signature, cause error) error {
-	e := Entry{ID: newID(), Time: time.Now().UTC().Truncate(time.Millisecond), Event: EventNotSigned, At: s.now().UTC(),
-		Document: m.Kind(), SHA256: digestOf(m), Cause: "format: " + cause.Error(),
-		Issuer: tbs.Certificate(sig).Issuer.String(), Serial: fmt.Sprintf("%x", tbs.Certificate(sig).SerialNumber)}
-	return s.record(ctx, e, nil)
+// unfinished records that a signature did not pass its document's own checks.
+func (s *Signer) unfinished(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
+	e := entry(EventNotSigned, m, v)
+	e.Cause = "format"
+	return s.record(ctx, e, cause)
 }
 
 // record stores e also when ctx has ended, and adds its failure to err.
 func (s *Signer) record(ctx context.Context, e Entry, err error) error {
-	if rerr := s.rec.Record(context.WithoutCancel(ctx), e); rerr != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if rerr := s.rec.Record(ctx, e); rerr != nil {
 		return errors.Join(err, fmt.Errorf("signing: the decision could not be recorded: %w", rerr))
 	}
 	return err

@@ -14,124 +14,168 @@ import (
 
 // holdEvery is how often the watcher looks whether another process set or ended a
 // hold. Signing does not depend on it: it reads the hold for every signature.
-const holdEvery = time.Second
+var holdEvery = time.Second // changed by tests
 
 // watcher keeps a card's snapshot up to date beside it: the certificate, read once
 // for each insertion, and the hold. It is what sees a card taken out and put back.
 type watcher struct {
-	h   *card.Handle
-	t   card.Token
-	dir state.Dir
+	h     *card.Handle
+	t     card.Token
+	dir   state.Dir
+	every time.Duration
 
 	mu       sync.Mutex // one look at a time
 	presence card.Presence
 	seen     guard.Snapshot // without the hold
 	id       string         // of the card in the reader, or the last one
 	cert     string         // SHA-256 of its signing certificate
-	// out holds, by card, the hold that the card was under when it was seen to be
-	// taken out.
-	out map[string]string
+
+	// under is the hold in phase reseat that the card was under while it was in, for
+	// certain; out is, by card, the one under which it was taken out.
+	under string
+	out   map[string]string
 }
 
 // watch reads the card once and goes on watching until the card is closed.
 func watch(h *card.Handle, dir state.Dir) {
-	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, out: make(map[string]string)}
+	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, every: holdEvery, out: make(map[string]string)}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	w.look(ctx, w.t.Presence())
-	card.OnRefresh(h, func() { w.refresh() })
+	w.take(ctx, w.t.Presence())
+	var running sync.WaitGroup
+	running.Go(func() { w.follow(ctx) })
+	running.Go(func() { w.tick(ctx) })
+	card.OnRefresh(h, func() { w.refresh(ctx) })
 	card.OnClose(h, func() error {
 		cancel()
-		<-done
+		running.Wait()
 		return nil
 	})
-	go func() {
-		defer close(done)
-		w.run(ctx)
-	}()
 }
 
-func (w *watcher) run(ctx context.Context) {
+// follow takes in each change of presence.
+func (w *watcher) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		since := w.presence
 		w.mu.Unlock()
-		tick, cancel := context.WithTimeout(ctx, holdEvery)
-		p, err := w.t.Wait(tick, since)
-		cancel()
-		switch {
-		case err == nil:
+		p, err := w.t.Wait(ctx, since)
+		if err == nil {
+			w.mu.Lock()
 			w.look(ctx, p)
-		case ctx.Err() != nil:
-			return
-		default:
-			w.refresh()
-			if !errors.Is(err, context.DeadlineExceeded) { // the reader itself fails
-				select {
-				case <-ctx.Done():
-				case <-time.After(holdEvery):
-				}
-			}
+			w.mu.Unlock()
+			continue
+		}
+		select { // the reader itself fails: not too often
+		case <-ctx.Done():
+		case <-time.After(w.every):
 		}
 	}
 }
 
-// look takes in a change of presence.
-func (w *watcher) look(ctx context.Context, p card.Presence) {
+// tick looks for what other processes did to the hold.
+func (w *watcher) tick(ctx context.Context) {
+	t := time.NewTicker(w.every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			w.refresh(ctx)
+		}
+	}
+}
+
+// refresh takes in what changed since the last look, presence first. A card that
+// could not be read is read again.
+func (w *watcher) refresh(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.look(ctx, w.t.Presence()) {
+		return
+	}
+	if w.presence.Present && w.seen.Err != nil {
+		w.arrived(ctx)
+	}
+	w.publish()
+}
+
+// look takes in a presence that is news. What Wait tells can be older than what
+// refresh saw meanwhile.
+func (w *watcher) look(ctx context.Context, p card.Presence) bool {
+	if !w.presence.Before(p) {
+		return false
+	}
+	w.take(ctx, p)
+	return true
+}
+
+func (w *watcher) take(ctx context.Context, p card.Presence) {
 	last := w.presence
 	w.presence = p
-	if !p.Present || last.Present && p.Insertion != last.Insertion {
+	if last.Present {
 		w.removed()
 	}
-	if !p.Present {
+	if p.Present {
+		w.arrived(ctx)
+	} else {
 		w.seen = guard.Snapshot{
 			Err: guard.ErrNoCard, Serial: w.seen.Serial, Label: w.seen.Label,
 			Insertion: p.Insertion, Simulated: w.t.Simulated(),
 		}
-		w.publish()
-		return
 	}
-	w.read(ctx, p)
-	if hold, err := w.dir.Hold(w.id); err == nil && hold != nil && hold.Phase == state.Reseat && w.out[w.id] == hold.ID {
-		card.SetReseated(w.h, hold.ID)
-	}
-	delete(w.out, w.id)
 	w.publish()
 }
 
-// removed notes under which hold the card was seen to be taken out.
+// removed notes under which hold the card was taken out. This may come late, when
+// the card is in again and a renewal has gone on with it: a hold counts only if the
+// card was under it while it was in, or is still out with it.
 func (w *watcher) removed() {
 	card.SetReseated(w.h, "")
+	if hold, err := w.dir.Hold(w.id); err == nil && hold != nil && hold.Phase == state.Reseat {
+		if hold.ID == w.under || !w.presence.Present && w.t.Presence() == w.presence {
+			w.out[w.id] = hold.ID
+		}
+	}
+	w.under = ""
+}
+
+// arrived reads the card that is in, and notes whether it was seen to be taken out
+// under the hold that it is on.
+func (w *watcher) arrived(ctx context.Context) {
+	w.seen, w.id, w.cert = guard.Snapshot{Insertion: w.presence.Insertion, Simulated: w.t.Simulated()}, "", ""
+	info, pair, err := w.read(ctx)
+	if info.Serial != "" {
+		w.seen.Serial, w.seen.Label, w.id = info.Serial, info.Label, info.ID()
+	}
+	if err != nil {
+		w.seen.Err = readError(err)
+	} else {
+		w.seen.Certificate, w.cert = pair.Certificate, pair.Certificate.Info().SHA256
+	}
 	if w.id == "" {
 		return
 	}
-	if hold, err := w.dir.Hold(w.id); err == nil && hold != nil && hold.Phase == state.Reseat {
-		w.out[w.id] = hold.ID
+	hold, err := w.dir.Hold(w.id)
+	if err != nil {
+		return
 	}
+	if hold != nil && hold.Phase == state.Reseat && w.out[w.id] == hold.ID {
+		card.SetReseated(w.h, hold.ID)
+	}
+	delete(w.out, w.id)
 }
 
-// read reads the card's identity and signing certificate, without a passcode.
-func (w *watcher) read(ctx context.Context, p card.Presence) {
-	w.seen = guard.Snapshot{Insertion: p.Insertion, Simulated: w.t.Simulated()}
-	w.id, w.cert = "", ""
+func (w *watcher) read(ctx context.Context) (card.Info, card.Pair, error) {
 	s, err := w.t.Open(ctx)
 	if err != nil {
-		w.seen.Err = readError(err)
-		return
+		return card.Info{}, card.Pair{}, err
 	}
 	defer s.Close()
-	info, pair, err := readCard(ctx, s)
-	w.seen.Serial, w.seen.Label = info.Serial, info.Label
-	if info.Serial != "" {
-		w.id = info.ID()
+	if s.Insertion() != w.presence.Insertion { // a later one, which will be looked at in its turn
+		return card.Info{}, card.Pair{}, card.Errorf(card.Removed, "read", "while it was looked at")
 	}
-	if err != nil {
-		w.seen.Err = readError(err)
-		return
-	}
-	w.seen.Certificate, w.cert = pair.Certificate, pair.Certificate.Info().SHA256
+	return readCard(ctx, s)
 }
 
 // readCard reads who a card is and which certificate it signs with.
@@ -156,39 +200,48 @@ func readError(err error) error {
 	return err
 }
 
-// refresh reads the hold again and publishes where it changed. A card that could
-// not be read is read again too.
-func (w *watcher) refresh() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.presence.Present && w.seen.Err != nil {
-		w.read(context.Background(), w.presence)
-	}
-	now, err := w.h.Snapshot(context.Background())
-	h := w.hold()
-	if err == nil && now.Hold.State == h.State && now.Hold.Since.Equal(h.Since) && errors.Is(now.Err, w.seen.Err) && now.Certificate == w.seen.Certificate {
-		return
-	}
-	w.publish()
-}
-
+// publish reads the hold and publishes what changed.
 func (w *watcher) publish() {
 	s := w.seen
-	s.Hold = w.hold()
-	card.Publish(w.h, s)
+	if w.id != "" {
+		hold, err := w.dir.Hold(w.id)
+		switch {
+		case err != nil || !w.presence.Present:
+		case hold == nil || hold.Phase != state.Reseat:
+			// What was seen before the card's renewal went on does not count.
+			w.under = ""
+			card.SetReseated(w.h, "")
+		case w.t.Presence() == w.presence:
+			// Asked after the hold was read: had the card been out, it would tell.
+			w.under = hold.ID
+		}
+		s.Hold = heldBy(w.h, hold, err, w.cert)
+	}
+	if now, err := w.h.Snapshot(context.Background()); err != nil || !same(now, s) {
+		card.Publish(w.h, s)
+	}
 }
 
-func (w *watcher) hold() guard.Hold {
-	if w.id == "" {
-		return guard.Hold{}
+func same(a, b guard.Snapshot) bool {
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
 	}
-	return holdOf(w.h, w.dir, w.id, w.cert)
+	return a.Certificate == b.Certificate && text(a.Err) == text(b.Err) &&
+		a.Serial == b.Serial && a.Label == b.Label && a.Insertion == b.Insertion &&
+		a.Hold.State == b.Hold.State && a.Hold.Since.Equal(b.Hold.Since) && text(a.Hold.Err) == text(b.Hold.Err)
 }
 
 // holdOf reads the hold on a card from disk and says what it waits for: cert is
 // the SHA-256 of the signing certificate that is on the card now.
 func holdOf(h *card.Handle, dir state.Dir, id, cert string) guard.Hold {
 	hold, err := dir.Hold(id)
+	return heldBy(h, hold, err, cert)
+}
+
+func heldBy(h *card.Handle, hold *state.Hold, err error, cert string) guard.Hold {
 	switch {
 	case err != nil:
 		return guard.Hold{State: guard.HoldUnread, Err: err}

@@ -23,6 +23,12 @@ type Presence struct {
 	Insertion uint64
 }
 
+// Before tells whether p was seen earlier than q: within one insertion a card is
+// in first and out afterwards.
+func (p Presence) Before(q Presence) bool {
+	return p.Insertion < q.Insertion || p.Insertion == q.Insertion && p.Present && !q.Present
+}
+
 // Token is one card in one reader. Its methods may be called from several
 // goroutines.
 type Token interface {
@@ -49,7 +55,8 @@ type Session interface {
 	// may be hidden before Login (PKCS#11 v3.0 4.4, CKA_PRIVATE).
 	Objects(ctx context.Context) ([]Object, error)
 	// Login presents the passcode once. It never tries again by itself and keeps
-	// no copy of pin.
+	// no copy of pin: where the card is still at work when ctx ends, it works on a
+	// copy, which it wipes, because the caller wipes pin.
 	Login(ctx context.Context, pin []byte) error
 	// Logout ends the login, if there is one.
 	Logout(ctx context.Context) error

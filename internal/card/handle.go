@@ -3,6 +3,7 @@ package card
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -74,23 +75,33 @@ func TokenOf(h *Handle) Token { return h.t }
 // OptionsOf returns what h was opened with.
 func OptionsOf(h *Handle) Options { return h.opts }
 
+// ErrClosed is the error of a card that was closed.
+var ErrClosed = errors.New("card: the card was closed; open it again")
+
 // Snapshot returns the card as it was last seen, from memory, for guard.Check. It
-// does not wait. The error wraps guard.ErrNoCard for a card that was closed or
-// never read.
+// does not wait. The error wraps guard.ErrNoCard for a card that was never read;
+// it says so when the card was closed.
 func (h *Handle) Snapshot(context.Context) (guard.Snapshot, error) {
 	if h == nil {
-		return guard.Snapshot{}, errors.Join(guard.ErrNoCard, errors.New("card: the card is nil"))
+		return guard.Snapshot{}, fmt.Errorf("card: the card is nil: %w", guard.ErrNoCard)
 	}
 	s := h.snap.Load()
-	if s == nil {
+	switch {
+	case s == &closed:
+		return guard.Snapshot{}, ErrClosed
+	case s == nil:
 		return guard.Snapshot{}, guard.ErrNoCard
 	}
 	return *s, nil
 }
 
+// closed stands in for the snapshot of a card that was closed.
+var closed guard.Snapshot
+
 // Changed returns a channel that is closed when the next snapshot replaces the
-// one that Snapshot returns now: the card was taken out, put in, or its hold
-// changed. Ask for the channel before the snapshot, so that no change is missed.
+// one that Snapshot returns now: the card was taken out, put in or closed, or its
+// hold changed. Ask for the channel before the snapshot, so that no change is
+// missed.
 func (h *Handle) Changed() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,22 +111,33 @@ func (h *Handle) Changed() <-chan struct{} {
 	return h.changed
 }
 
-// Close stops what watches the card and ends its sessions. A closed card cannot be
-// used again. Closing twice is harmless.
+// Close stops what watches the card, ends a signature under way and the sessions,
+// and waits for their ends. A closed card cannot be used again. Closing twice is
+// harmless.
 func (h *Handle) Close() error {
 	if h == nil {
 		return nil
 	}
 	h.mu.Lock()
 	fs := h.onClose
-	h.onClose, h.closed = nil, true
+	h.onClose = nil
+	if !h.closed {
+		h.closed = true
+		h.publish(&closed)
+	}
 	h.mu.Unlock()
 	var errs []error
 	for i := len(fs) - 1; i >= 0; i-- {
 		errs = append(errs, fs[i]())
 	}
-	h.snap.Store(nil)
 	return errors.Join(errs...)
+}
+
+// Closed tells whether h was closed.
+func Closed(h *Handle) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
 }
 
 // OnClose has f called by Close, last registered first; at once when h is closed.
@@ -138,7 +160,12 @@ func Publish(h *Handle, s guard.Snapshot) {
 	if h.closed {
 		return
 	}
-	h.snap.Store(&s)
+	h.publish(&s)
+}
+
+// publish needs h.mu.
+func (h *Handle) publish(s *guard.Snapshot) {
+	h.snap.Store(s)
 	if h.changed != nil {
 		close(h.changed)
 	}
@@ -152,7 +179,8 @@ func OnRefresh(h *Handle, f func()) {
 	h.mu.Unlock()
 }
 
-// Refresh brings h's snapshot up to date now, after a hold was set or ended.
+// Refresh brings h's snapshot up to date now: after a hold was set or ended, and
+// before something is decided for which a removal must not be missed.
 func Refresh(h *Handle) {
 	h.mu.Lock()
 	f := h.refresh

@@ -31,7 +31,7 @@ func SigningPair(objects []Object) (Pair, error) {
 		return Pair{}, err
 	}
 	signing := slices.DeleteFunc(slices.Clone(ps), func(p Pair) bool { return !isSigning(p.Certificate.X509()) })
-	if len(signing) == 0 {
+	if len(signing) == 0 && damaged == nil {
 		signing = slices.DeleteFunc(slices.Clone(ps), func(p Pair) bool { return isAuthentication(p.Certificate.X509()) })
 	}
 	switch {
@@ -91,21 +91,23 @@ func pairs(objects []Object) (ps []Pair, damaged, mismatch error) {
 			ps = append(ps, p)
 			continue
 		}
+		var other bool
 		for _, k := range objects {
 			if k.Class != PrivateKeyObject || !bytes.Equal(k.ID, o.ID) {
 				continue
 			}
 			// CKA_ID is a label that software sets; the public key is the proof.
 			if pub := publicOf(objects, k); pub != nil && !SameKey(pub, c.X509().PublicKey) {
-				if isSigning(c.X509()) {
-					return nil, nil, Errorf(KeyMismatch, "find", "certificate %q, serial %s, and the key with the same CKA_ID %x",
-						o.Label, c.Info().Serial, o.ID)
-				}
+				other = true
 				continue
 			}
-			p.AlwaysAuthenticate = k.AlwaysAuthenticate
+			p.AlwaysAuthenticate, other = k.AlwaysAuthenticate, false
 			ps = append(ps, p)
 			break
+		}
+		if other && isSigning(c.X509()) {
+			return nil, nil, Errorf(KeyMismatch, "find", "certificate %q, serial %s, and the key with the same CKA_ID %x",
+				o.Label, c.Info().Serial, o.ID)
 		}
 	}
 	return ps, damaged, nil

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,37 +70,78 @@ type Hold struct {
 // holdVersion is the version of the hold file's form.
 const holdVersion = 1
 
+// maxHold bounds a hold file.
+const maxHold = 64 << 10
+
+// check tells what is missing in a hold.
+func (h Hold) check() error {
+	switch {
+	case h.ID == "":
+		return errors.New("it has no id")
+	case h.Phase != Renewing && h.Phase != Reseat:
+		return fmt.Errorf("its phase is %q; wanted %s or %s", h.Phase, Renewing, Reseat)
+	case h.Phase == Reseat && h.Expect == "":
+		return errors.New("it does not say which certificate to expect")
+	case h.Since.IsZero():
+		return errors.New("it does not say since when")
+	}
+	return nil
+}
+
 // Hold reads the hold on a card; nil when there is none. An error means that it
 // is not known.
 func (d Dir) Hold(card string) (*Hold, error) {
-	b, err := os.ReadFile(d.holdFile(card))
+	f, err := os.Open(d.holdFile(card))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state: hold: %w", err)
 	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxHold+1))
+	if err != nil {
+		return nil, fmt.Errorf("state: hold: %w", err)
+	}
+	h, err := parseHold(b)
+	if err == nil && h.Card != card {
+		err = errors.New("it is of another card")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: hold %s is damaged: %w", f.Name(), err)
+	}
+	return h, nil
+}
+
+func parseHold(b []byte) (*Hold, error) {
+	if len(b) > maxHold {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxHold)
+	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	var h Hold
 	if err := dec.Decode(&h); err != nil {
-		return nil, fmt.Errorf("state: hold %s is damaged: %w", d.holdFile(card), err)
+		return nil, err
 	}
-	switch {
-	case h.Version != holdVersion:
-		return nil, fmt.Errorf("state: hold %s has version %d; this program knows %d", d.holdFile(card), h.Version, holdVersion)
-	case h.Card != card:
-		return nil, fmt.Errorf("state: hold %s is of another card", d.holdFile(card))
-	case h.ID == "", h.Phase != Renewing && h.Phase != Reseat, h.Phase == Reseat && h.Expect == "":
-		return nil, fmt.Errorf("state: hold %s is incomplete", d.holdFile(card))
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows its JSON object")
 	}
-	return &h, nil
+	if h.Version != holdVersion {
+		return nil, fmt.Errorf("it has version %d; this program knows %d", h.Version, holdVersion)
+	}
+	return &h, h.check()
 }
 
 // SetHold writes a hold, durably: when it returns nil, the hold survives a crash
-// and a power loss.
+// and a power loss. A hold that Hold would not read is not written.
 func (d Dir) SetHold(h Hold) error {
 	h.Version, h.Since = holdVersion, h.Since.UTC()
+	if h.Card == "" {
+		return errors.New("state: the hold names no card")
+	}
+	if err := h.check(); err != nil {
+		return fmt.Errorf("state: the hold is incomplete: %w", err)
+	}
 	b, err := json.MarshalIndent(h, "", "  ")
 	if err != nil {
 		return fmt.Errorf("state: hold: %w", err)
@@ -114,14 +156,15 @@ func (d Dir) SetHold(h Hold) error {
 	return SyncDir(dir)
 }
 
-// ReleaseHold ends the hold on a card if it is still the one with this id.
+// ReleaseHold ends the hold on a card if it is still the one with this id. A card
+// that is not on hold is no error.
 func (d Dir) ReleaseHold(card, id string) error {
 	h, err := d.Hold(card)
 	if err != nil || h == nil {
 		return err
 	}
 	if h.ID != id {
-		return fmt.Errorf("state: the card is on another hold since %s", h.Since)
+		return fmt.Errorf("state: the card is on another hold since %s; it was not ended", h.Since.Format(time.RFC3339))
 	}
 	if err := os.Remove(d.holdFile(card)); err != nil {
 		return fmt.Errorf("state: the hold could not be ended: %w", err)
@@ -142,7 +185,8 @@ func (d Dir) Lock(ctx context.Context, card string, exclusive bool) (func(), err
 var ErrBusy = errors.New("another process renews this card")
 
 // TryRenewal takes the lock that one renewal of a card holds from its first step
-// to its last. It does not wait.
+// to its last. It does not wait: the error that wraps ErrBusy names the process
+// that holds the lock.
 func (d Dir) TryRenewal(ctx context.Context, card string) (func(), error) {
 	return d.lock(ctx, card+".renewal", true, false)
 }
@@ -160,25 +204,36 @@ func (d Dir) lock(ctx context.Context, name string, exclusive, wait bool) (func(
 	ok, err := try()
 	if err == nil && !ok {
 		if !wait {
-			return nil, fmt.Errorf("state: %w: %s", ErrBusy, whoHolds(filepath.Join(dir, name)))
+			_ = l.Close()
+			return nil, fmt.Errorf("state: %w: %s", ErrBusy, whoHolds(l.Path()))
 		}
-		ok, err = patience(ctx, 10*time.Millisecond)
+		_, err = patience(ctx, 10*time.Millisecond)
 	}
-	if err != nil || !ok {
+	if err != nil {
 		_ = l.Close()
-		return nil, fmt.Errorf("state: lock %s: %w", name, errors.Join(err, ctx.Err()))
+		return nil, fmt.Errorf("state: lock %s: %w", l.Path(), err)
 	}
-	if !wait {
-		// Who holds it, for the process that comes second.
-		_ = os.WriteFile(filepath.Join(dir, name+".owner"), fmt.Appendf(nil, "process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)), 0o666)
+	if wait {
+		return func() { _ = l.Close() }, nil
 	}
-	return func() { _ = l.Close() }, nil
+	// Who holds it, for the process that comes second.
+	owner := l.Path() + ".owner"
+	_ = os.WriteFile(owner, fmt.Appendf(nil, "process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)), 0o666)
+	return func() {
+		_ = os.Remove(owner)
+		_ = l.Close()
+	}, nil
 }
 
 func whoHolds(lock string) string {
-	b, err := os.ReadFile(lock + ".owner")
+	f, err := os.Open(lock + ".owner")
 	if err != nil {
-		return "owner not known"
+		return "which process is not known"
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 100))
+	if err != nil || len(b) == 0 {
+		return "which process is not known"
 	}
 	return string(b)
 }

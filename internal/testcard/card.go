@@ -144,7 +144,7 @@ func build(cfg Config, triesLeft int, containers []*container, p card.Presence) 
 		insertion: p.Insertion,
 		first:     p,
 		moved:     make(chan struct{}),
-		makeKey:   func(bits int) (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, bits) },
+		makeKey:   generate,
 	}
 	c.cfg.PIN = bytes.Clone(cfg.PIN)
 	for _, k := range containers {

@@ -7,9 +7,61 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"sync"
 
 	"github.com/rxguard/rxguard/internal/card"
 )
+
+// MakeKeys has the card take the keys that it generates from f, in place of making
+// them; nil ends that. It is for tests that make many.
+func (c *Card) MakeKeys(f func(bits int) (*rsa.PrivateKey, error)) {
+	if f == nil {
+		f = generate
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.makeKey = f
+}
+
+// make answers what makes keys, for a call outside the card's lock.
+func (c *Card) make() func(bits int) (*rsa.PrivateKey, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.makeKey
+}
+
+func generate(bits int) (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, bits) }
+
+var cached struct {
+	sync.Mutex
+	keys []*rsa.PrivateKey
+}
+
+// CachedKeys answers a source of RSA-2048 keys for MakeKeys and Prescriber. Each
+// source gives other keys with each call; all sources give the same ones in the
+// same order, which this process makes once.
+func CachedKeys() func(bits int) (*rsa.PrivateKey, error) {
+	var mu sync.Mutex
+	next := 0
+	return func(bits int) (*rsa.PrivateKey, error) {
+		if bits != 2048 {
+			return generate(bits)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		cached.Lock()
+		defer cached.Unlock()
+		if next == len(cached.keys) {
+			key, err := generate(bits)
+			if err != nil {
+				return nil, err
+			}
+			cached.keys = append(cached.keys, key)
+		}
+		next++
+		return cached.keys[next-1], nil
+	}
+}
 
 // usable tells whether a card and the test CA take this public key.
 func usable(pub crypto.PublicKey) error {

@@ -137,3 +137,28 @@ func readBytes(t testing.TB, dir, name string) []byte {
 	require.NoError(t, err)
 	return b
 }
+
+func TestCachedKeysAreTheSameForEachSourceAndOtherWithEachCall(t *testing.T) {
+	a, b := CachedKeys(), CachedKeys()
+	var keys [2]*rsa.PrivateKey
+	for i := range keys {
+		k, err := a(2048)
+		require.NoError(t, err)
+		again, err := b(2048)
+		require.NoError(t, err)
+		assert.Same(t, k, again)
+		keys[i] = k
+	}
+	assert.False(t, keys[0].Equal(keys[1]))
+
+	c := newCard(t, Config{})
+	c.MakeKeys(CachedKeys())
+	s := login(t, c)
+	o, err := s.Generate(t.Context(), card.KeySpec{ID: []byte{7}, Bits: 2048})
+	require.NoError(t, err)
+	assert.True(t, keys[0].PublicKey.Equal(o.Public))
+	c.MakeKeys(nil)
+	o, err = s.Generate(t.Context(), card.KeySpec{ID: []byte{8}, Bits: 2048})
+	require.NoError(t, err)
+	assert.False(t, keys[1].PublicKey.Equal(o.Public))
+}

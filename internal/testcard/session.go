@@ -222,7 +222,7 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 		if err := s.with(OpGenerate, possible); err != nil {
 			return o, err
 		}
-		key, err := s.c.makeKey(spec.Bits)
+		key, err := s.c.make()(spec.Bits)
 		if err != nil {
 			return o, &card.Error{Kind: card.Unsupported, Op: string(OpGenerate), TriesLeft: -1, Err: err}
 		}

@@ -189,9 +189,9 @@ func TestEnrolAllowsForTheAuthoritysClock(t *testing.T) {
 	w := newWorld(t)
 	s := testServer(t, w, false)
 	for name, notBefore := range map[string]time.Time{
-		"begins now":           instant,
-		"begins in ten minute": instant.Add(10 * time.Minute),
-		"began long ago":       instant.AddDate(-1, 0, 0),
+		"begins now":            instant,
+		"begins in ten minutes": instant.Add(10 * time.Minute),
+		"began long ago":        instant.AddDate(-1, 0, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Script(func(*http.Request, int) *testcard.Reply { return testcard.IssuedAt(notBefore) })
@@ -281,4 +281,26 @@ func TestEnrolMayBeRepeated(t *testing.T) {
 	require.Len(t, s.Issued(), 2)
 	require.Equal(t, s.Issued()[0].Request, s.Issued()[1].Request)
 	require.Equal(t, s.Issued()[1].Certificate.Raw, a.Certificate)
+}
+
+// The authority in between may be known from the answer alone.
+func TestEnrolTakesAuthoritiesFromTheAnswer(t *testing.T) {
+	w := newWorld(t)
+	root := &testcard.Reply{Status: 200, Header: http.Header{"Content-Type": {pkcs7Type}}, Body: lines(certsOnly(t, w.ca.RootCertificate()))}
+	for _, chain := range []bool{true, false} {
+		s := testServer(t, w, chain)
+		s.Script(func(r *http.Request, _ int) *testcard.Reply {
+			if strings.HasSuffix(r.URL.Path, "/cacerts") {
+				return root
+			}
+			return nil
+		})
+		a, err := w.client(t, s.URL(), nil).Enrol(t.Context(), w.transport, w.request)
+		if !chain {
+			enrolment(t, err, renewal.WrongCertificate, "does not chain to the certificates of cacerts")
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, [][]byte{w.ca.IssuingCertificate().Raw, w.ca.RootCertificate().Raw}, a.Chain)
+	}
 }

@@ -15,12 +15,14 @@ func ExampleNew() {
 		Label:   "signing",
 		Timeout: 30 * time.Second,
 	})
-	var enroller renewal.Enroller = client
-	fmt.Println(enroller != nil, err)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var _ renewal.Enroller = client
 
 	_, err = est.New(est.Config{URL: "http://est.example.org"})
 	fmt.Println(err)
 	// Output:
-	// true <nil>
 	// est: Config.URL: scheme "http", expected https: EST is spoken over TLS only (RFC 7030 3.3)
 }

@@ -95,6 +95,11 @@ func (c *Client) lost(ctx context.Context, a *answer, status int, err error) err
 // Content-Transfer-Encoding is not looked at (RFC 8951 3).
 func (c *Client) read(ctx context.Context, a *answer, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil {
+		// A server that sees the client leave may end its answer as if it were whole,
+		// and the end may arrive before the connection is closed.
+		err = resp.Request.Context().Err()
+	}
 	if err != nil {
 		return c.lost(ctx, a, resp.StatusCode, err)
 	}

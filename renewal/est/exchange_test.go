@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -287,4 +288,20 @@ func TestExcerpt(t *testing.T) {
 	long := excerpt([]byte(strings.Repeat("é", 500)))
 	require.Equal(t, maxExcerpt, utf8.RuneCountInString(long))
 	require.True(t, strings.HasSuffix(long, "…"))
+}
+
+// A server that sees the client leave may end half an answer in good form.
+func TestAnAnswerThatEndsAfterTheTimeIsNotJudged(t *testing.T) {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	resp := &http.Response{
+		StatusCode: 200, Header: http.Header{"Content-Type": {pkcs7Type}},
+		Body:    io.NopCloser(strings.NewReader("MIIC")),
+		Request: (&http.Request{}).WithContext(gone),
+	}
+	c := &Client{timeout: time.Second}
+	enrolment(t, c.read(t.Context(), &answer{what: "POST"}, resp), renewal.Unreachable)
+	err := c.read(gone, &answer{what: "POST"}, resp)
+	require.ErrorIs(t, err, context.Canceled)
+	require.False(t, errors.As(err, new(*renewal.EnrolError)))
 }

@@ -103,6 +103,7 @@ func (w *world) server(t *testing.T, enrol http.HandlerFunc, change func(*tls.Co
 			rw.Write(cacerts)
 			return
 		}
+		io.Copy(io.Discard, r.Body) // only then does net/http see that the client is gone
 		enrol(rw, r)
 	}))
 	key := newKey(t)

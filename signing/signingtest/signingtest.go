@@ -36,10 +36,11 @@ import (
 
 // Config says what to simulate. The zero value works.
 type Config struct {
-	// Dir keeps the card, the authority and the card's holds, so that another
-	// process can go on with them. A folder that holds them already is gone on
-	// with, and the other fields but Now then have no meaning. Empty is a temporary
-	// folder that Close removes.
+	// Dir keeps the card, its passcode, the authority and the card's holds, so that
+	// a later process can go on with them; not two at a time. A folder that holds
+	// them already is gone on with, the card put into its reader, and the other
+	// fields but Now then have no meaning. Empty is a temporary folder that Close
+	// removes.
 	Dir string
 
 	// Issued is notBefore of the card's two certificates; they are valid for two
@@ -51,8 +52,8 @@ type Config struct {
 	// not.
 	Now func() time.Time
 
-	// Passcode is the card's; nil is "123456". It is copied. Three wrong tries
-	// lock the card.
+	// Passcode is the card's, 4 to 8 bytes; nil is "123456". It is copied. Three
+	// wrong tries lock the card.
 	Passcode []byte
 
 	// ECKey gives the card a P-256 signing key in place of an RSA one.
@@ -99,12 +100,16 @@ func (k *Kit) start(c Config) error {
 		return err
 	}
 	cardFile, caFile := filepath.Join(k.dir, "card.json"), filepath.Join(k.dir, "ca.json")
+	pinFile := filepath.Join(k.dir, "passcode")
 	cfg := testcard.CAConfig{Now: c.Now}
 	if c.Now != nil {
 		cfg.Backdate = -1
 	}
 	if _, err := os.Stat(cardFile); err == nil {
 		if k.ca, err = testcard.LoadCA(caFile, cfg); err != nil {
+			return err
+		}
+		if k.passcode, err = os.ReadFile(pinFile); err != nil {
 			return err
 		}
 		if k.card, err = testcard.Load(cardFile); err != nil {
@@ -138,6 +143,9 @@ func (k *Kit) start(c Config) error {
 		return err
 	}
 	if err := k.ca.Save(caFile); err != nil {
+		return err
+	}
+	if err := os.WriteFile(pinFile, k.passcode, 0o600); err != nil {
 		return err
 	}
 	return k.card.SaveTo(cardFile)

@@ -1,0 +1,50 @@
+package tbs
+
+import (
+	"crypto"
+	_ "crypto/sha1"
+	_ "crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestAMessageKeepsItsBytes(t *testing.T) {
+	b := []byte("abc")
+	m := New("kind", b, crypto.SHA256, true)
+	b[0] = 'x'
+	assert.Equal(t, []byte("abc"), Bytes(m))
+	assert.Equal(t, "kind", m.Kind())
+	assert.Equal(t, crypto.SHA256, Hash(m))
+	assert.True(t, RSAOnly(m))
+	assert.False(t, m.IsZero())
+	// FIPS 180-4 test vectors for "abc".
+	assert.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", hex.EncodeToString(Digest(m)))
+	assert.Equal(t, "a9993e364706816aba3e25717850c26c9cd0d89d", hex.EncodeToString(Digest(New("kind", []byte("abc"), crypto.SHA1, false))))
+}
+
+func TestWhatIsNoMessageIsZero(t *testing.T) {
+	for name, m := range map[string]Message{
+		"zero":     {},
+		"no kind":  New("", []byte("abc"), crypto.SHA256, false),
+		"no bytes": New("kind", nil, crypto.SHA256, false),
+		"no hash":  New("kind", []byte("abc"), 0, false),
+	} {
+		assert.True(t, m.IsZero(), name)
+	}
+}
+
+func TestASignatureKeepsItsValue(t *testing.T) {
+	value, cert, m := []byte{1, 2}, &x509.Certificate{}, New("kind", []byte("abc"), crypto.SHA256, false)
+	s := Signed(m, value, cert)
+	value[0] = 9
+	assert.Equal(t, []byte{1, 2}, Value(s))
+	assert.Same(t, cert, Certificate(s))
+	assert.Equal(t, m, Of(s))
+	assert.False(t, s.IsZero())
+	assert.True(t, Signature{}.IsZero())
+	assert.True(t, Signed(m, nil, cert).IsZero())
+	assert.True(t, Signed(m, value, nil).IsZero())
+}

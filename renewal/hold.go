@@ -1,0 +1,103 @@
+package renewal
+
+import (
+	"context"
+	"time"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
+	"github.com/rxguard/rxguard/signing"
+)
+
+// hold keeps the card from signing, here and in every other process, from before
+// its first change on.
+func (r *run) hold(ctx context.Context) error {
+	if err := r.setHold(ctx, r.p.id, state.Renewing, ""); err != nil {
+		return err
+	}
+	return r.record(r.p.id, signing.EventHoldBegun, r.judge(), "")
+}
+
+// keepHold puts the hold of an unfinished renewal back where it was lost: the card
+// is about to be changed.
+func (r *run) keepHold(ctx context.Context) error {
+	if !r.p.done[StepHold] || r.p.begun[StepReseat] {
+		return nil
+	}
+	h, err := r.dir.Hold(r.id)
+	if err != nil || h != nil && h.ID == r.p.id && h.Phase == state.Renewing {
+		return err
+	}
+	return r.hold(ctx)
+}
+
+// setHold writes a hold under the card's exclusive lock, which waits for a
+// signature under way.
+func (r *run) setHold(ctx context.Context, id string, phase state.Phase, expect string) error {
+	unlock, err := r.dir.Lock(ctx, r.id, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	h := state.Hold{ID: id, Card: r.id, Serial: r.v.info.Serial, Label: r.v.info.Label, Phase: phase, Since: time.Now(), Expect: expect}
+	if old, err := r.dir.Hold(r.id); err == nil && old != nil && old.ID == id {
+		h.Since = old.Since
+	}
+	if err := r.crash("before hold " + string(phase)); err != nil {
+		return err
+	}
+	if err := r.dir.SetHold(h); err != nil {
+		return err
+	}
+	if err := r.crash("after hold " + string(phase)); err != nil {
+		return err
+	}
+	card.Refresh(r.c.Card)
+	return nil
+}
+
+// release turns the hold into one that re-seating ends, with the new certificate.
+func (r *run) release(ctx context.Context) error {
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
+	if r.v.serr != nil {
+		return r.v.serr
+	}
+	c, err := guard.ParseCertificate(r.p.cert)
+	if err != nil {
+		return err
+	}
+	sum := c.Info().SHA256
+	if found := r.v.signing.Certificate.Info(); found.SHA256 != sum {
+		return card.Errorf(card.Ambiguous, "release", "the card would sign with certificate %s, wanted the new one, %s", found.Serial, c.Info().Serial)
+	}
+	if err := r.record(r.p.id, signing.EventRenewed, r.judge(), ""); err != nil {
+		return err
+	}
+	return r.setHold(ctx, r.p.id, state.Reseat, sum)
+}
+
+// orphaned tells whether the hold could never end as it stands, though no renewal
+// works on the card: its journal is gone, or somebody else gave the card another
+// certificate since. The old certificate of a card that was renewed, seen again,
+// is no such one.
+func (r *run) orphaned() bool {
+	h, p := r.held, r.p
+	if h == nil || r.v.serr != nil || p != nil && !p.finished && !p.done[StepReseat] {
+		return false
+	}
+	sum := r.v.signing.Certificate.Info().SHA256
+	back := p != nil && !p.givenUp && sum == p.plan.OldCertificate
+	return h.Phase == state.Renewing || h.Expect != sum && !back
+}
+
+// reexpect lets an orphaned hold end with the certificate that is on the card now,
+// which the guard judges as ever.
+func (r *run) reexpect(ctx context.Context) error {
+	if err := r.record(r.held.ID, signing.EventGivenUp, r.judge(), whyChanged); err != nil {
+		return err
+	}
+	return r.setHold(ctx, r.held.ID, state.Reseat, r.v.signing.Certificate.Info().SHA256)
+}

@@ -1,0 +1,253 @@
+package renewal
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/card"
+)
+
+// find lists the card's objects of a class with a CKA_ID.
+func (r *run) find(class card.Class, id []byte) []card.Object {
+	var out []card.Object
+	for _, o := range r.v.objects {
+		if o.Class == class && bytes.Equal(o.ID, id) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// classes in the order in which a pair is removed: without its certificate a key
+// signs nothing.
+var classes = []card.Class{card.CertificateObject, card.PrivateKeyObject, card.PublicKeyObject}
+
+// destroy removes what the card has of these classes under id, and looks again: a
+// card that says it removed something is no proof. tolerated says which failures
+// leave an object where it is.
+func (r *run) destroy(ctx context.Context, id []byte, tolerated func(error) bool, cs ...card.Class) error {
+	left := map[card.Class]bool{}
+	for _, c := range cs {
+		if len(r.find(c, id)) == 0 {
+			continue
+		}
+		err := r.v.s.Destroy(ctx, c, id)
+		switch {
+		case err == nil, card.IsKind(err, card.NotFound):
+		case tolerated(err):
+			left[c] = true
+		default:
+			return err
+		}
+	}
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
+	for _, c := range cs {
+		if len(r.find(c, id)) > 0 && !left[c] {
+			return card.Errorf(card.Fault, "destroy", "an object with CKA_ID %x is still on the card, though the card said it was removed", id)
+		}
+	}
+	return nil
+}
+
+func never(error) bool { return false }
+func cannot(err error) bool {
+	return card.IsKind(err, card.Unsupported) || card.IsKind(err, card.ReadOnly)
+}
+func noRoomFor(err error) bool { return cannot(err) || card.IsKind(err, card.Full) }
+
+// makeKey makes the new pair in a container of its own, or adopts the one that an
+// earlier run made. Half a pair, from a card that lost power, is made anew.
+func (r *run) makeKey(ctx context.Context) error {
+	id := r.p.plan.NewID
+	if _, err := r.newKey(ctx); err == nil {
+		return nil
+	}
+	// A card that says at once that it removes nothing is told from one that finds
+	// nothing to remove: it could never part with the old certificate.
+	if err := r.v.s.Destroy(ctx, card.CertificateObject, id); err != nil && !card.IsKind(err, card.NotFound) {
+		return err
+	}
+	if err := r.destroy(ctx, id, never, card.PrivateKeyObject, card.PublicKeyObject); err != nil {
+		return err
+	}
+	if _, err := r.v.s.Generate(ctx, card.KeySpec{ID: id, Label: r.p.plan.NewLabel, Bits: 2048}); err != nil {
+		return err
+	}
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
+	_, err := r.newKey(ctx)
+	return err
+}
+
+// newKey is the card's new key, which signs the request and the challenge.
+func (r *run) newKey(ctx context.Context) (*cardKey, error) {
+	private := r.find(card.PrivateKeyObject, r.p.plan.NewID)
+	if len(private) == 0 {
+		return nil, card.Errorf(card.NotFound, "find", "the new key, CKA_ID %x", r.p.plan.NewID)
+	}
+	k := &cardKey{ctx: context.WithoutCancel(ctx), s: r.v.s, id: r.p.plan.NewID, open: true}
+	for _, o := range append(private[:1:1], r.find(card.PublicKeyObject, r.p.plan.NewID)...) {
+		if k.pub == nil {
+			k.pub = o.Public
+		}
+	}
+	if k.pub == nil {
+		return nil, card.Errorf(card.NotFound, "find", "the public half of the new key, CKA_ID %x", r.p.plan.NewID)
+	}
+	if private[0].AlwaysAuthenticate {
+		k.login = func(context.Context) error { return card.Login(ctx, r.c.Card, r.v.s, card.ToRenew) }
+	}
+	return k, nil
+}
+
+// request makes the PKCS #10 request, signed by the new key, with the subject of
+// the certificate that authenticates (RFC 7030 4.2.2).
+func (r *run) request(ctx context.Context) ([]byte, error) {
+	if r.v.aerr != nil {
+		return nil, r.v.aerr
+	}
+	k, err := r.newKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		RawSubject:         r.v.auth.Certificate.X509().RawSubject,
+		SignatureAlgorithm: x509.SHA256WithRSA,
+	}, k)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParseCertificateRequest(csr)
+	if err == nil {
+		err = parsed.CheckSignature()
+	}
+	if err != nil {
+		return nil, &card.Error{Kind: card.BadSignature, Op: "request", TriesLeft: -1, Err: err}
+	}
+	return csr, nil
+}
+
+// writeCertificate puts the certificate beside the new key and reads it back. A
+// partial one of an earlier run is replaced.
+func (r *run) writeCertificate(ctx context.Context) error {
+	id := r.p.plan.NewID
+	if r.newIsWritten() {
+		return nil
+	}
+	if err := r.destroy(ctx, id, never, card.CertificateObject); err != nil {
+		return err
+	}
+	if err := r.v.s.WriteCertificate(ctx, id, r.p.plan.NewLabel, r.p.cert); err != nil {
+		return err
+	}
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
+	if !r.newIsWritten() {
+		return card.Errorf(card.BadObject, "write_certificate", "what was read back is not what was written")
+	}
+	return nil
+}
+
+func (r *run) newIsWritten() bool {
+	there := r.find(card.CertificateObject, r.p.plan.NewID)
+	return len(there) == 1 && bytes.Equal(there[0].DER, r.p.cert)
+}
+
+// prove has the new key sign a challenge, which verifies with the certificate that
+// is on the card, and is written again where it is not. What this run proved needs
+// no second proof.
+func (r *run) prove(ctx context.Context) error {
+	if r.proof.Signature != nil {
+		return nil
+	}
+	if err := r.writeCertificate(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	c, err := x509.ParseCertificate(r.p.cert)
+	if err != nil {
+		return err
+	}
+	k, err := r.newKey(ctx)
+	if err != nil {
+		return err
+	}
+	r.proof, err = prove(k, c.PublicKey)
+	return err
+}
+
+// switchPair removes the old certificate: from then on the new pair is the one
+// that can sign. The journal is a hint, so the new pair is proved in the same run.
+func (r *run) switchPair(ctx context.Context) error {
+	if err := r.prove(ctx); err != nil {
+		return err
+	}
+	old := r.find(card.CertificateObject, r.p.plan.OldID)
+	if len(old) == 0 {
+		return nil
+	}
+	if len(old) > 1 || !r.isOld(old[0]) {
+		return card.Errorf(card.Ambiguous, "destroy", "the container of the old certificate holds another one; it was left alone")
+	}
+	err := r.destroy(context.WithoutCancel(ctx), r.p.plan.OldID, never, card.CertificateObject)
+	if cannot(err) {
+		return &giveUp{whyKeepsOld, err}
+	}
+	return err
+}
+
+// isOld tells whether o is the certificate that is renewed.
+func (r *run) isOld(o card.Object) bool {
+	c, err := guard.ParseCertificate(o.DER)
+	return err == nil && c.Info().SHA256 == r.p.plan.OldCertificate
+}
+
+// retire destroys the old key. A card that cannot keeps it, without a certificate,
+// and the result says so.
+func (r *run) retire(ctx context.Context) error {
+	if err := r.prove(ctx); err != nil {
+		return err
+	}
+	kept := false
+	err := r.destroy(context.WithoutCancel(ctx), r.p.plan.OldID, func(err error) bool {
+		kept = kept || cannot(err)
+		return cannot(err)
+	}, card.PrivateKeyObject, card.PublicKeyObject)
+	if err != nil || !kept {
+		return err
+	}
+	return r.write(JournalEntry{Step: StepRetire, Act: Note, Text: "the card cannot remove the old key"})
+}
+
+var errChanged = errors.New("renewal: another program changed the card while its renewal was not finished")
+
+// changed tells whether somebody else worked on the card since this renewal began:
+// its new key is gone or another one, or the card has a third certificate to sign
+// with.
+func (r *run) changed() bool {
+	if r.p.done[StepKey] {
+		k, err := r.newKey(context.Background())
+		if err != nil {
+			return true
+		}
+		if csr, err := x509.ParseCertificateRequest(r.p.csr); r.p.done[StepRequest] && (err != nil || !card.SameKey(k.pub, csr.PublicKey)) {
+			return true
+		}
+	}
+	for _, o := range r.v.objects {
+		if o.Class != card.CertificateObject || bytes.Equal(o.ID, r.p.plan.NewID) || r.isOld(o) {
+			continue
+		}
+		if c, err := x509.ParseCertificate(o.DER); err == nil && c.KeyUsage&x509.KeyUsageContentCommitment != 0 && len(r.find(card.PrivateKeyObject, o.ID)) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,150 @@
+package renewal
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/state"
+	"github.com/rxguard/rxguard/internal/testcard"
+)
+
+func TestAPlanChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	before := len(w.sim.Trace())
+	plan, err := w.renewer().Plan(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Ready, plan.Outcome)
+	for _, e := range w.sim.Trace()[before:] {
+		assert.Contains(t, []testcard.Op{testcard.OpOpen, testcard.OpInfo, testcard.OpObjects, testcard.OpClose}, e.Op)
+	}
+	assert.Empty(t, w.person.take())
+	assert.Zero(t, w.ca.asked())
+	assert.Empty(t, w.rec.events())
+	_, err = os.Stat(w.dir.Path())
+	assert.ErrorIs(t, err, os.ErrNotExist, "not even the state folder is made")
+
+	// It says what will happen.
+	text := plan.String()
+	for _, s := range []string{"card one", "c0ffee", "makes: a new RSA-2048 key pair", "removes: the old certificate (serial " + plan.Old.Serial,
+		"asks: your passcode", "asks: to take the card out", "needs: the card stays", "about 3 minutes"} {
+		assert.Contains(t, text, s)
+	}
+	assert.True(t, plan.Verdict.Has(guard.Affected))
+	b, err := json.Marshal(plan)
+	require.NoError(t, err)
+	assert.Contains(t, string(b), `"outcome":"ready"`)
+
+	again, err := w.renewer().Plan(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, plan, again)
+}
+
+func TestPlans(t *testing.T) {
+	key, err := testcard.CachedKeys()(2048)
+	require.NoError(t, err)
+	for _, x := range []struct {
+		name    string
+		how     func(*setUp)
+		then    func(t *testing.T, w *world)
+		outcome Outcome
+		says    string
+		first   advisory.RemedyKind
+	}{
+		{name: "nothing wrong", how: func(u *setUp) { u.good = true }, outcome: NotNeeded, says: "left alone"},
+		{name: "affected soon", how: func(u *setUp) { u.notice.blockFrom = "2031-06-01T00:00:00Z" }, outcome: Ready},
+		{name: "the notice wants it in person", how: func(u *setUp) { u.notice.mayNot = true }, outcome: NotOffered, says: "cards-of-may-2031", first: advisory.RegistrationAuthority},
+		{name: "full", how: func(u *setUp) { u.card.Containers = 2 }, outcome: NotOffered, says: "no room", first: advisory.RegistrationAuthority},
+		{name: "expired", then: func(_ *testing.T, w *world) { w.now = issued.AddDate(3, 0, 0) }, outcome: NotOffered, says: "expired", first: advisory.RegistrationAuthority},
+		{name: "no authentication certificate", then: func(_ *testing.T, w *world) { w.clear(testcard.AuthenticationID()) }, outcome: NotOffered, says: "log in", first: advisory.RegistrationAuthority},
+		{name: "nothing to sign with", then: func(_ *testing.T, w *world) { w.clear(testcard.SigningID()) }, outcome: Refusal, says: "to sign prescriptions with"},
+		{name: "two certificates to sign with", then: func(t *testing.T, w *world) {
+			require.NoError(t, w.sim.Provision(testcard.Pair{ID: []byte{9}, Key: key, Certificate: certificate(t, key, issued).Raw}))
+		}, outcome: Refusal, says: "more than one"},
+		{name: "the two certificates name different people", then: func(t *testing.T, w *world) {
+			w.clear(testcard.AuthenticationID())
+			c, err := theCA().Issue(testcard.Authentication, key.Public(), testcard.IssueOptions{Subject: testcard.Subject("999999999999")})
+			require.NoError(t, err)
+			require.NoError(t, w.sim.Provision(testcard.Pair{ID: testcard.AuthenticationID(), Key: key, Certificate: c.Raw}))
+		}, outcome: NotOffered, says: "different people", first: advisory.RegistrationAuthority},
+		{name: "the card can no longer log in", then: func(t *testing.T, w *world) {
+			w.clear(testcard.AuthenticationID())
+			c, err := theCA().Issue(testcard.Authentication, key.Public(), testcard.IssueOptions{Subject: testcard.Subject(uid), NotBefore: theTime.AddDate(-2, 0, 0), NotAfter: theTime.AddDate(-1, 0, 0)})
+			require.NoError(t, err)
+			require.NoError(t, w.sim.Provision(testcard.Pair{ID: testcard.AuthenticationID(), Key: key, Certificate: c.Raw}))
+		}, outcome: NotOffered, says: "no longer log in", first: advisory.RegistrationAuthority},
+		{name: "a live guard before a simulated card", then: func(t *testing.T, w *world) {
+			g, err := guard.New(guard.Config{Live: true})
+			require.NoError(t, err)
+			w.g = g
+		}, outcome: Refusal, says: "simulated"},
+		{name: "begun", then: func(_ *testing.T, w *world) { w.mustBegin(StepWrite) }, outcome: Ready, says: "Trying the new key"},
+		{name: "renewed, not re-seated", then: func(_ *testing.T, w *world) { w.mustRenew() }, outcome: ReseatCard, says: "was renewed", first: advisory.Reseat},
+		{name: "given up, not re-seated", then: func(t *testing.T, w *world) {
+			w.mustBegin(StepKey)
+			_, err := w.renewer().Abandon(t.Context())
+			require.NoError(t, err)
+		}, outcome: ReseatCard, says: "taken out", first: advisory.Reseat},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld(t, func(u *setUp) {
+				if x.how != nil {
+					x.how(u)
+				}
+			})
+			if x.then != nil {
+				x.then(t, w)
+			}
+			before, asked := len(w.ops(changes...)), w.ca.asked()
+			plan, err := w.renewer().Plan(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, x.outcome, plan.Outcome, plan.Text)
+			assert.Contains(t, plan.String(), x.says)
+			if x.first != "" {
+				require.NotEmpty(t, plan.Remedies)
+				assert.Equal(t, x.first, plan.Remedies[0].Kind)
+			}
+			if x.outcome == Ready {
+				return
+			}
+			// Renew comes to the same, and touches nothing.
+			w.person.take()
+			res, err := w.renewer().Renew(t.Context(), nil)
+			assert.Equal(t, x.outcome, res.Outcome)
+			assert.Equal(t, plan.Text, res.Text)
+			assert.Equal(t, x.outcome != NotNeeded && x.outcome != ReseatCard, err != nil)
+			assert.Empty(t, w.person.take())
+			assert.Len(t, w.ops(changes...), before)
+			assert.Equal(t, asked, w.ca.asked())
+		})
+	}
+}
+
+// A journal that does not read may be moved away; the card can be used again.
+func TestAHoldWithoutAJournalEnds(t *testing.T) {
+	for _, step := range []Step{StepKey, StepProve, StepSwitch, StepRetire, StepReseat} {
+		t.Run(string(step), func(t *testing.T) {
+			w := newWorld(t)
+			w.mustBegin(step)
+			require.NoError(t, os.Remove(journalPath(w.dir.Path(), w.id)))
+			w.restart()
+			res, err := w.renewer().Renew(t.Context(), nil)
+			if step == StepProve { // two pairs: nobody guesses
+				ends(t, res, err, Refusal, "more than one")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, ReseatCard, res.Outcome, res.Text)
+			assert.Equal(t, state.Reseat, w.hold().Phase)
+			w.reseat()
+			_, err = w.renewer().Finish(t.Context(), w.signer())
+			require.NoError(t, err)
+			w.mustSign()
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package renewal
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/signing"
+)
+
+func TestNewSaysWhatIsMissing(t *testing.T) {
+	w := newWorld(t)
+	whole := Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: w.ca}
+	for _, x := range []struct {
+		field  string
+		remove func(*Config)
+	}{
+		{"Config.Card", func(c *Config) { c.Card = nil }},
+		{"Config.Card", func(c *Config) { c.Card = &signing.Card{} }},
+		{"Config.Guard", func(c *Config) { c.Guard = nil }},
+		{"Config.Recorder", func(c *Config) { c.Recorder = nil }},
+		{"Config.Enroller", func(c *Config) { c.Enroller = nil }},
+	} {
+		c := whole
+		x.remove(&c)
+		_, err := New(c)
+		require.ErrorContains(t, err, x.field)
+	}
+	_, err := New(whole)
+	require.NoError(t, err)
+}
+
+// realToken stands for a card that is none of the simulation's.
+type realToken struct{ card.Token }
+
+func (realToken) Simulated() bool { return false }
+
+func TestARealCardTakesNoOtherClock(t *testing.T) {
+	w := newWorld(t)
+	h := card.NewHandle(realToken{w.sim.Token()}, card.Options{StateDir: t.TempDir()})
+	_, err := New(Config{Card: h, Guard: w.g, Recorder: w.rec, Enroller: w.ca, AsOf: w.clock})
+	require.ErrorContains(t, err, "simulated cards")
+
+	// Nor another folder: its holds are the machine's.
+	r, err := New(Config{Card: h, Guard: w.g, Recorder: w.rec, Enroller: w.ca})
+	require.NoError(t, err)
+	assert.NotEqual(t, card.OptionsOf(h).StateDir, r.dir.Path())
+	assert.WithinDuration(t, time.Now(), r.now(), time.Hour)
+}
+
+func TestSessionsAreClosed(t *testing.T) {
+	w := newWorld(t)
+	count := &countingToken{Token: w.sim.Token()}
+	require.NoError(t, w.card.Close())
+	w.card = openToken(t, w, count)
+	r := w.renewer()
+	_, err := r.Plan(t.Context())
+	require.NoError(t, err)
+	_, err = r.Renew(t.Context(), nil)
+	require.NoError(t, err)
+	w.reseat()
+	_, err = r.Finish(t.Context(), w.signer())
+	require.NoError(t, err)
+	_, err = r.Abandon(t.Context())
+	require.Error(t, err)
+	require.NoError(t, w.card.Close())
+	assert.Positive(t, count.opened)
+	assert.Equal(t, count.opened, count.closed)
+}
+
+type countingToken struct {
+	card.Token
+	opened, closed int
+}
+
+func (c *countingToken) Open(ctx context.Context) (card.Session, error) {
+	s, err := c.Token.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.opened++
+	return &countingSession{s, c, false}, nil
+}
+
+type countingSession struct {
+	card.Session
+	c    *countingToken
+	done bool
+}
+
+func (s *countingSession) Close() error {
+	if !s.done {
+		s.done = true
+		s.c.closed++
+	}
+	return s.Session.Close()
+}
