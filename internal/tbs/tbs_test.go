@@ -6,6 +6,7 @@ import (
 	_ "crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,4 +48,14 @@ func TestASignatureKeepsItsValue(t *testing.T) {
 	assert.True(t, Signature{}.IsZero())
 	assert.True(t, Signed(m, nil, cert).IsZero())
 	assert.True(t, Signed(m, value, nil).IsZero())
+}
+
+func TestASignatureDoesNotPrintItsValue(t *testing.T) {
+	s := Signed(New("kind", []byte("abc"), crypto.SHA256, false), []byte("raw signature"), &x509.Certificate{})
+	for _, form := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
+		out := fmt.Sprintf(form, s)
+		assert.NotContains(t, out, "raw signature", form)
+		assert.NotContains(t, out, hex.EncodeToString([]byte("raw signature")), form)
+		assert.NotContains(t, out, "114 97 119", form)
+	}
 }

@@ -223,7 +223,7 @@ func (p *Prepared) Finish(sig tbs.Signature) (*Signed, error) {
 		return nil, errors.New("eps: there is no signature, wanted the card's over this document")
 	}
 	of := tbs.Of(sig)
-	if of.Kind() != msg.Kind() || tbs.Hash(of) != tbs.Hash(msg) || !bytes.Equal(tbs.Bytes(of), tbs.Bytes(msg)) {
+	if of != msg {
 		return nil, errors.New("eps: the signature is over another document, wanted one over this document's SignedInfo")
 	}
 	cert, value := tbs.Certificate(sig), tbs.Value(sig)
