@@ -20,8 +20,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"golang.org/x/term" // tells a terminal, where a bar and colours are wanted; kept by the Go team, needs x/sys only
 )
 
 func main() {
@@ -54,10 +52,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "prescriber: %v\n", err)
 		return exitUsage
 	}
-	tell := newTeller(stdout, stderr, o.json, isTerminal(stdout))
+	tell := newTeller(stdout, stderr, o.json)
 	if o.pace < 0 {
 		o.pace = 0
-		if isTerminal(stdout) && !o.json {
+		if tell.terminal {
 			o.pace = 400 * time.Millisecond // a real card takes its time; let the bar be seen
 		}
 	}
@@ -135,9 +133,4 @@ func instantFlag(t *time.Time) func(string) error {
 		}
 		return fmt.Errorf("%q is not a time; wanted RFC 3339 as 2020-09-30T09:00:00Z, or a date", s)
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/term" // tells a terminal, where a bar is wanted, and its width; kept by the Go team, needs x/sys only
 
 	"github.com/schollz/progressbar/v3" // the bar on a terminal; kept since 2017, needs uniseg, colorstring and x/term
 
@@ -37,14 +40,22 @@ type teller struct {
 	out, err io.Writer
 	json     bool
 	terminal bool
+	width    int // of the text on a terminal; 0: lines are left as they are
 	step     int
 	name     string
 	bar      *progressbar.ProgressBar
 	shown    int // the renewal's step that has its line
 }
 
-func newTeller(out, err io.Writer, asJSON, terminal bool) *teller {
-	return &teller{out: out, err: err, json: asJSON, terminal: terminal && !asJSON}
+func newTeller(out, err io.Writer, asJSON bool) *teller {
+	t := &teller{out: out, err: err, json: asJSON}
+	if f, ok := out.(*os.File); ok && !asJSON && term.IsTerminal(int(f.Fd())) {
+		t.terminal = true
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			t.width = min(max(w-4, 40), 96)
+		}
+	}
+	return t
 }
 
 // begin starts a step.
@@ -67,8 +78,29 @@ func (t *teller) say(outcome, text string, detail any) {
 		return
 	}
 	for _, l := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(t.out, "   %s\n", l)
+		for _, part := range wrap(l, t.width) {
+			fmt.Fprintf(t.out, "   %s\n", part)
+		}
 	}
+}
+
+// wrap breaks a line between words; what follows is indented a little deeper. Width
+// 0 breaks nothing.
+func wrap(line string, width int) []string {
+	words := strings.Fields(line)
+	if width == 0 || len(line) <= width || len(words) == 0 {
+		return []string{line}
+	}
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	out := []string{indent + words[0]}
+	for _, w := range words[1:] {
+		if last := &out[len(out)-1]; len(*last)+1+len(w) <= width {
+			*last += " " + w
+		} else {
+			out = append(out, indent+"  "+w)
+		}
+	}
+	return out
 }
 
 func (t *teller) line(e event) {
@@ -90,10 +122,10 @@ func (t *teller) progress(p renewal.Progress) {
 		}})
 	case t.terminal:
 		if t.bar == nil {
-			t.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(t.out), progressbar.OptionSetWidth(30),
+			t.bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(t.out), progressbar.OptionSetWidth(12),
 				progressbar.OptionSetPredictTime(false), progressbar.OptionShowDescriptionAtLineEnd())
 		}
-		t.bar.Describe(fmt.Sprintf("step %d of %d, %s left: %s", p.Index, p.Of, left(p.Remaining), pad(p.Text)))
+		t.bar.Describe(fmt.Sprintf("%-52s", fmt.Sprintf("%d/%d, %s left: %s", p.Index, p.Of, left(p.Remaining), short(p.Text))))
 		_ = t.bar.Set(int(p.Share * 1000))
 	case p.Index != t.shown:
 		t.shown = p.Index
@@ -116,8 +148,13 @@ func left(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// pad keeps a shorter text from leaving the end of a longer one on the line.
-func pad(s string) string { return fmt.Sprintf("%-50s", s) }
+// short keeps the bar on one line of a narrow terminal.
+func short(s string) string {
+	if len(s) > 36 {
+		return s[:35] + "…"
+	}
+	return s
+}
 
 // problem tells why the journey did not end well, with the way out.
 func (t *teller) problem(err error) {
