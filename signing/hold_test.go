@@ -2,13 +2,12 @@ package signing
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,107 +27,9 @@ func refusedFor(t *testing.T, err error, r guard.Reason) {
 	}
 }
 
-// ask is what another process is to do.
-type ask struct {
-	Card, State string // the file of the card or the record; the state folder
-	Do          string // sign, hold, or record
-	Hold        state.Hold
-}
-
-// told is what it answers.
-type told struct {
-	Error   string
-	Reasons []guard.Reason
-	Signed  int
-	Asked   int
-}
-
-const childEnv = "RXGUARD_TEST_CHILD"
-
-// TestMain is also the other process.
-func TestMain(m *testing.M) {
-	in := os.Getenv(childEnv)
-	if in == "" {
-		os.Exit(m.Run())
-	}
-	var a ask
-	if err := json.Unmarshal([]byte(in), &a); err != nil {
-		panic(err)
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(a.answer()); err != nil {
-		panic(err)
-	}
-}
-
-// failing is for what must not fail in the other process.
-type failing struct{}
-
 func (failing) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (failing) FailNow()                          { panic("failed") }
 func (failing) Helper()                           {}
-
-func (a ask) answer() (out told) {
-	switch a.Do {
-	case "hold":
-		if err := state.At(a.State).SetHold(a.Hold); err != nil {
-			out.Error = err.Error()
-		}
-		return out
-	case "record":
-		r, err := OpenRecord(a.Card)
-		for i := 0; i < 20 && err == nil; i++ {
-			err = r.Record(context.Background(), numbered(i))
-		}
-		if err != nil {
-			panic(err)
-		}
-		return out
-	}
-	sim, err := testcard.Load(a.Card)
-	if err != nil {
-		panic(err)
-	}
-	p := &person{pin: thePIN}
-	c, err := Open(context.Background(), Config{Reader: card.NewReader(sim.Token(), a.State), PIN: p.enter})
-	if err != nil {
-		panic(err)
-	}
-	defer c.Close()
-	w := &world{at: allowedAt}
-	s, err := NewAsOf(c, builtin(failing{}), &memory{}, w.clock)
-	if err != nil {
-		panic(err)
-	}
-	if _, err := Sign(context.Background(), s, document(failing{}, "one")); err != nil {
-		out.Error = err.Error()
-		var refused *guard.Refused
-		if errors.As(err, &refused) {
-			for _, f := range refused.Verdict.Findings {
-				out.Reasons = append(out.Reasons, f.Reason)
-			}
-		}
-	}
-	out.Signed, out.Asked = reached(sim, testcard.OpSign), len(p.requests())
-	return out
-}
-
-// elsewhere has another process do something.
-func (w *world) elsewhere(a ask) told {
-	w.t.Helper()
-	a.State = w.dir.Path()
-	a.Card = filepath.Join(w.t.TempDir(), "card.json")
-	require.NoError(w.t, w.sim.Save(a.Card))
-	in, err := json.Marshal(a)
-	require.NoError(w.t, err)
-	cmd := exec.CommandContext(w.t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+string(in), "GORACE=atexit_sleep_ms=0")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	require.NoError(w.t, err)
-	var answer told
-	require.NoError(w.t, json.Unmarshal(out, &answer))
-	return answer
-}
 
 func TestACardOnHoldSignsNowhere(t *testing.T) {
 	for phase, reason := range map[state.Phase]guard.Reason{state.Renewing: guard.OnHoldRenewal, state.Reseat: guard.OnHold} {
@@ -469,8 +370,8 @@ func TestASignatureWaitsForAHoldThatIsBeingSet(t *testing.T) {
 }
 
 func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
-	begin := func(t *testing.T) *world {
-		w := newWorld(t)
+	begin := func(t *testing.T, how ...func(*setUp)) *world {
+		w := newWorld(t, how...)
 		w.seenHold(state.Reseat)
 		w.reseat()
 		until(t, w.card, holdIs(guard.HoldLogin))
@@ -509,6 +410,23 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 		assert.True(t, card.IsKind(err, card.Fault), "%v", err)
 		held(w)
 	})
+	t.Run("the card was taken out before the hold was ended", func(t *testing.T) {
+		m := &meddler{}
+		w := begin(t, func(u *setUp) { u.token = func(t card.Token) card.Token { m.Token = t; return m } })
+		m.afterLogin = w.reseat
+		assert.True(t, card.IsKind(w.signer.EndHold(t.Context()), card.Removed))
+		held(w)
+	})
+	t.Run("another renewal came to its end", func(t *testing.T) {
+		w := begin(t)
+		w.person.during = func(context.Context) {
+			h := w.hold(state.Reseat)
+			h.ID = "another"
+			require.NoError(t, w.dir.SetHold(h))
+		}
+		assert.True(t, card.IsKind(w.signer.EndHold(t.Context()), card.Busy))
+		held(w)
+	})
 	t.Run("another process ended it", func(t *testing.T) {
 		w := begin(t)
 		w.person.during = func(context.Context) { require.NoError(t, w.dir.ReleaseHold(w.id, theHoldID)) }
@@ -533,12 +451,9 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 		unlock, err := w.dir.Lock(t.Context(), w.id, false)
 		require.NoError(t, err)
 		defer unlock()
-		ctx, cancel := context.WithCancel(t.Context())
-		w.sim.Hook(testcard.On(testcard.OpLogin, true, 1, func() error {
-			cancel()
-			return nil
-		}))
-		assert.ErrorIs(t, w.signer.EndHold(ctx), context.Canceled)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond) // as long as it likes to wait
+		defer cancel()
+		assert.ErrorIs(t, w.signer.EndHold(ctx), context.DeadlineExceeded)
 		held(w)
 	})
 	t.Run("the login is made afresh", func(t *testing.T) {

@@ -127,6 +127,15 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			card.Refresh(m.card)
 			c.hold, c.damaged, c.reseated = &h, false, ""
 		},
+		"go on with renewal": func(t *rapid.T) {
+			c := m.in
+			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Reseat {
+				t.Skip("none")
+			}
+			c.hold.Phase, c.hold.Expect, c.reseated = state.Renewing, "", ""
+			require.NoError(t, m.dir.SetHold(*c.hold))
+			card.Refresh(m.card)
+		},
 		"finish renewal": func(t *rapid.T) {
 			c := m.in
 			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Renewing {

@@ -339,6 +339,11 @@ func verifyFile(path string, in io.Reader, each func(Entry) error) (last head, s
 		}
 		return each(e)
 	})
+	if err == nil && h == nil && last.Seq > 1 { // perhaps the record grew since
+		if h, err = readHead(path); h != nil {
+			return last, size, torn, err
+		}
+	}
 	switch {
 	case err != nil:
 	case h == nil && last.Seq > 1: // a crash can lose the head of the first line alone

@@ -245,10 +245,13 @@ func TestALineThatACrashToreIsRemoved(t *testing.T) {
 	// The same seen by a process that has the record open.
 	r, err := OpenRecord(path)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, slices.Concat(whole, next[:20]), 0o600))
+	require.NoError(t, os.WriteFile(path, slices.Concat(whole, bytes.Repeat([]byte("x"), 5000)), 0o600))
 	require.NoError(t, r.Record(t.Context(), numbered(4)))
 	require.NoError(t, r.Close())
 	assert.Equal(t, []string{"1", "2", "3", "4"}, causes(t, path))
+	now, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.HasSuffix(now, []byte("}\n")), "nothing of it is left")
 }
 
 func TestAHeadThatACrashLeftBehindIsTakenForward(t *testing.T) {

@@ -246,6 +246,60 @@ func TestARemovalBeforeTheEndOfTheRenewalDoesNotCount(t *testing.T) {
 	assert.Equal(t, guard.HoldLogin, w.shows(t).Hold.State)
 }
 
+// Nor does a removal during the renewal count that came to its end while the card
+// was out.
+func TestARemovalDuringTheRenewalDoesNotCount(t *testing.T) {
+	dir := state.At(t.TempDir())
+	sim := newCard(t, testcard.Config{Serial: "c0ffee"})
+	w := stepped(t, sim.Token(), dir)
+	h := state.Hold{ID: theHoldID, Card: idOf("c0ffee"), Phase: state.Renewing, Since: refusedAt}
+	require.NoError(t, dir.SetHold(h))
+	h.Expect = w.shows(t).Certificate.Info().SHA256
+	sim.Remove()
+	w.refresh(t.Context())
+	h.Phase = state.Reseat
+	require.NoError(t, dir.SetHold(h))
+	sim.Insert()
+	w.refresh(t.Context())
+	assert.Equal(t, guard.HoldReseat, w.shows(t).Hold.State)
+}
+
+// Nor does a re-seating count after which the renewal went on.
+func TestAReseatingBeforeTheRenewalWentOnDoesNotCount(t *testing.T) {
+	dir := state.At(t.TempDir())
+	sim := newCard(t, testcard.Config{Serial: "c0ffee"})
+	w := stepped(t, sim.Token(), dir)
+	reseat := state.Hold{ID: theHoldID, Card: idOf("c0ffee"), Phase: state.Reseat, Since: refusedAt,
+		Expect: w.shows(t).Certificate.Info().SHA256}
+	renewing := reseat
+	renewing.Phase = state.Renewing
+	for _, step := range []struct {
+		hold  state.Hold
+		shows guard.HoldState
+	}{{reseat, guard.HoldLogin}, {renewing, guard.HoldRenewal}, {reseat, guard.HoldReseat}} {
+		require.NoError(t, dir.SetHold(step.hold))
+		w.refresh(t.Context())
+		if step.shows == guard.HoldLogin {
+			sim.Remove()
+			sim.Insert()
+			w.refresh(t.Context())
+		}
+		assert.Equal(t, step.shows, w.shows(t).Hold.State)
+	}
+}
+
+func TestACardThatIsOutDoesNotWaitForItsPasscode(t *testing.T) {
+	w := newWorld(t)
+	w.seenHold(state.Reseat)
+	w.reseat()
+	until(t, w.card, holdIs(guard.HoldLogin))
+	w.sim.Remove()
+	s := until(t, w.card, func(s guard.Snapshot) bool { return s.Err != nil })
+	assert.Equal(t, guard.HoldReseat, s.Hold.State)
+	w.sim.Insert()
+	until(t, w.card, holdIs(guard.HoldLogin))
+}
+
 // A hold of another process that the watcher had not seen yet counts when the card
 // is found out.
 func TestARemovalThatIsSeenWhileItLastsCounts(t *testing.T) {
