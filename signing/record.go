@@ -44,7 +44,9 @@ type line struct {
 	Version int    `json:"version"`
 	Seq     uint64 `json:"seq"`  // from 1
 	Prev    string `json:"prev"` // SHA-256 of the line before, without its line feed; empty for the first
-	Entry   Entry  `json:"entry"`
+	// Entry is read only where somebody asks for it: a line of a newer version of
+	// this program is as good a link of the chain.
+	Entry json.RawMessage `json:"entry"`
 }
 
 // head names a line.
@@ -117,7 +119,11 @@ func (r *Record) Record(ctx context.Context, e Entry) error {
 	if err := r.catchUp(); err != nil {
 		return err
 	}
-	b, err := json.Marshal(line{Version: recordVersion, Seq: r.head.Seq + 1, Prev: r.head.SHA256, Entry: e})
+	eb, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("signing: record: %w", err)
+	}
+	b, err := json.Marshal(line{Version: recordVersion, Seq: r.head.Seq + 1, Prev: r.head.SHA256, Entry: eb})
 	if err == nil && len(b) > maxLine {
 		err = fmt.Errorf("the entry takes %d bytes; wanted at most %d", len(b), maxLine)
 	}
@@ -206,7 +212,7 @@ func (r *Record) catchUp() error {
 
 // walk verifies lines after from and returns the last one, the bytes that whole
 // lines took, and whether a torn line follows. each may be nil.
-func walk(path string, in io.Reader, from head, each func(head, Entry) error) (head, int64, bool, error) {
+func walk(path string, in io.Reader, from head, each func(head, json.RawMessage) error) (head, int64, bool, error) {
 	br := bufio.NewReaderSize(in, 64<<10)
 	var n int64
 	for {
@@ -330,14 +336,18 @@ func verifyFile(path string, in io.Reader, each func(Entry) error) (last head, s
 		return last, 0, false, err
 	}
 	var named string // digest of the line that the head names
-	last, size, torn, err = walk(path, in, head{}, func(l head, e Entry) error {
+	last, size, torn, err = walk(path, in, head{}, func(l head, e json.RawMessage) error {
 		if h != nil && l.Seq == h.Seq {
 			named = l.SHA256
 		}
 		if each == nil {
 			return nil
 		}
-		return each(e)
+		var entry Entry
+		if err := json.Unmarshal(e, &entry); err != nil {
+			return &RecordError{Path: path, Line: l.Seq, Problem: "has an entry that this version of the program cannot read: " + err.Error()}
+		}
+		return each(entry)
 	})
 	if err == nil && h == nil && last.Seq > 1 { // perhaps the record grew since
 		if h, err = readHead(path); h != nil {

@@ -166,7 +166,7 @@ func TestAChangedRecordShows(t *testing.T) {
 		}, line: 5, says: "version 2; this program knows 1"},
 		{name: "an unknown field", change: func(l []string) string {
 			return strings.Replace(l[0], `"cause"`, `"because"`, 1) + join(l[1:]...)
-		}, line: 1, says: "unknown field"},
+		}, line: 1, says: "was altered"},
 		{name: "something behind a line", change: func(l []string) string {
 			return strings.Replace(l[0], "}\n", "} {}\n", 1) + join(l[1:]...)
 		}, line: 1, says: "something follows"},
@@ -220,7 +220,7 @@ func forged(last string, seqs ...int) string {
 	out := ""
 	for _, seq := range seqs {
 		prev := headOf(0, []byte(strings.TrimSuffix(last, "\n"))).SHA256
-		b, _ := json.Marshal(line{Version: 1, Seq: uint64(seq), Prev: prev, Entry: numbered(seq + 100)})
+		b, _ := json.Marshal(line{Version: 1, Seq: uint64(seq), Prev: prev, Entry: asJSON(numbered(seq + 100))})
 		last = string(b) + "\n"
 		out += last
 	}
@@ -264,7 +264,7 @@ func TestAHeadThatACrashLeftBehindIsTakenForward(t *testing.T) {
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		require.NoError(t, err)
 		if n == 0 {
-			b, err := json.Marshal(line{Version: 1, Seq: 1, Entry: numbered(101)})
+			b, err := json.Marshal(line{Version: 1, Seq: 1, Entry: asJSON(numbered(101))})
 			require.NoError(t, err)
 			_, err = f.Write(append(b, '\n'))
 			require.NoError(t, err)
@@ -508,8 +508,38 @@ func FuzzVerifyRecord(f *testing.F) {
 // forgedFrom is the line of this number after a record.
 func forgedFrom(record string, seq int) string {
 	if record == "" {
-		b, _ := json.Marshal(line{Version: 1, Seq: 1, Entry: numbered(1)})
+		b, _ := json.Marshal(line{Version: 1, Seq: 1, Entry: asJSON(numbered(1))})
 		return string(b) + "\n"
 	}
 	return forged(record[strings.LastIndexByte(strings.TrimSuffix(record, "\n"), '\n')+1:], seq)
+}
+
+func asJSON(e Entry) json.RawMessage {
+	b, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// After an upgrade was taken back, an older program finds lines that it cannot read.
+// They must not keep it from signing; who reads them is told.
+func TestALineOfANewerVersionIsALinkOfTheChain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "decisions.jsonl")
+	entry := strings.Replace(string(asJSON(numbered(1))), `"event":`, `"reasons":["a_reason_of_2035"],"event":`, 1)
+	b, err := json.Marshal(line{Version: recordVersion, Seq: 1, Entry: json.RawMessage(entry)})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append(b, '\n'), 0o600))
+	r, err := OpenRecord(path)
+	require.NoError(t, err)
+	require.NoError(t, r.Record(t.Context(), numbered(2)))
+	require.NoError(t, r.Close())
+	n, err := VerifyRecord(path, nil)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, n)
+	_, err = VerifyRecord(path, func(Entry) error { return nil })
+	var re *RecordError
+	require.ErrorAs(t, err, &re)
+	assert.EqualValues(t, 1, re.Line)
+	assert.ErrorContains(t, err, "a_reason_of_2035")
 }
