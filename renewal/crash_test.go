@@ -237,11 +237,11 @@ func TestCrashesInRandomSequences(t *testing.T) {
 				w.spend(1)
 				w.person.pin = "zyxzyx"
 			}
-			r2 := w.crashing(crash)
+			renewer := w.crashing(crash)
 			if rapid.IntRange(0, 5).Draw(r, "abandon") == 0 {
-				_, _ = r2.Abandon(t.Context())
+				_, _ = renewer.Abandon(t.Context())
 			} else {
-				_, _ = r2.Renew(t.Context(), nil)
+				_, _ = renewer.Renew(t.Context(), nil)
 			}
 			w.person.pin = thePIN
 			w.sim.Hook(nil)

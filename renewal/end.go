@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -125,17 +126,22 @@ func (r *run) renewed() Result {
 // giveUp writes down why the renewal ends, puts the card back, and says how it is
 // now.
 func (r *run) giveUp(ctx context.Context, up *giveUp) (Result, error) {
+	var err error
 	if !r.p.givenUp {
-		if err := r.write(JournalEntry{Step: StepGivenUp, Act: Intent, Text: up.why}); err != nil {
-			return r.stopped(errors.Join(err, up.err))
-		}
+		err = r.write(JournalEntry{Step: StepGivenUp, Act: Intent, Text: up.why})
 	}
-	if err := r.putBack(ctx); err != nil {
-		return r.stopped(errors.Join(err, up.err))
+	if err == nil {
+		err = r.putBack(ctx)
 	}
-	hold, err := r.dir.Hold(r.id)
+	var hold *state.Hold
+	if err == nil {
+		hold, err = r.dir.Hold(r.id)
+	}
 	if err != nil {
-		return r.stopped(errors.Join(err, up.err))
+		if up.err != nil {
+			err = fmt.Errorf("%w; it was being given up because of: %w", err, up.err)
+		}
+		return r.stopped(err)
 	}
 	res := r.result(NotOffered, whyText[up.why], askRA, askIT, usePaper)
 	switch up.why {

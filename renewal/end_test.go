@@ -9,6 +9,7 @@ import (
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 	"github.com/rxguard/rxguard/signing"
@@ -92,10 +93,8 @@ func TestAbandonWithoutARenewal(t *testing.T) {
 	nothing()
 	w.finish("")
 	nothing()
-	w.oldGone()
+	w.newAlone()
 }
-
-func (w *world) oldGone() { w.newAlone() }
 
 func TestAnAbandonThatIsInterruptedIsGoneOnWith(t *testing.T) {
 	t.Parallel()
@@ -154,6 +153,51 @@ func TestAnAbandonThatIsInterruptedIsGoneOnWith(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A renewal that was given up keeps its new pair when somebody took the old one
+// away: it is all that the card has.
+func TestTheLastPairIsNeverRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.mustBegin(StepConfirm)
+	r := w.renewer()
+	r.crash = func(point string) error {
+		if point == "after given_up intent" {
+			return errors.New("stopped here")
+		}
+		return nil
+	}
+	res, err := r.Abandon(t.Context())
+	ends(t, res, err, Resumable)
+	w.clear(testcard.SigningID())
+	res, err = w.renewer().Renew(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, ReseatCard, res.Outcome)
+	assert.Contains(t, res.Text, "another certificate now")
+	w.newAlone()
+	w.reseat()
+	_, err = w.renewer().Finish(t.Context(), w.signer())
+	require.NoError(t, err)
+	w.mustSign()
+}
+
+// What a card cannot do ends a renewal only as long as the old pair is there.
+func TestNothingEndsARenewalAfterTheSwitch(t *testing.T) {
+	w := newWorld(t)
+	w.mustBegin(StepSwitch)
+	w.sim.Hook(func(e testcard.Event) error {
+		if e.Op == testcard.OpSign && !e.After {
+			return card.Errorf(card.Unsupported, "sign", "")
+		}
+		return nil
+	})
+	res, err := w.renewer().Renew(t.Context(), nil)
+	ends(t, res, err, Resumable)
+	assert.Equal(t, StepRetire, res.Step)
+	assert.False(t, w.onCard()[string(w.journal()[0].NewID)].cert == nil)
+	w.sim.Hook(nil)
+	w.mustRenew()
+	w.newAlone()
 }
 
 func TestALockedCardIsAbandonedWhenItIsUnlocked(t *testing.T) {

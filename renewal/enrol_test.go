@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -130,21 +131,40 @@ func TestAnAuthorityWhoseClockIsALittleAheadIsWaitedFor(t *testing.T) {
 // only warns of it: for logging in it would be taken, and the card would have none
 // to sign with.
 func TestACertificateThatTheCardCouldNotSignWithIsNotWritten(t *testing.T) {
-	w := newWorld(t)
-	w.mustBegin(StepKey)
-	r := w.renewer()
-	run, leave, err := r.enter(t.Context())
-	require.NoError(t, err)
-	defer leave()
-	require.NoError(t, run.login(t.Context()))
-	k, err := run.newKey(t.Context())
-	require.NoError(t, err)
-
-	good := selfSigned(t, k.pub, x509.KeyUsageContentCommitment, nil)
-	require.NoError(t, run.fits(good))
-	both := selfSigned(t, k.pub, x509.KeyUsageContentCommitment|x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth})
-	require.True(t, r.c.Guard.Judge(guard.Snapshot{Certificate: both}, theTime).Decision.Permits(), "the guard alone does not see it")
-	require.ErrorContains(t, run.fits(both), "could not sign")
+	for _, both := range []bool{false, true} {
+		w := newWorld(t)
+		// By key, so that a certificate of another issuer can be judged.
+		a, err := advisory.Parse(fmt.Appendf(nil, `{
+		  "id": "one-card", "revision": 1, "state": "active", "title": "One card",
+		  "published": "2031-05-02T09:00:00Z", "modified": "2031-05-02T09:00:00Z",
+		  "match": {"any": [{"spki_sha256": ["%x"]}]},
+		  "basis": "serial_list", "card_may_authenticate": true,
+		  "remedies": [{"kind": "renew", "text": "Renew this card here."}], "message": "Please renew your smartcard."
+		}`, testcard.SPKIHash(w.old)), nil)
+		require.NoError(t, err)
+		set, err := advisory.NewSet(1, theTime, a)
+		require.NoError(t, err)
+		w.g, err = guard.New(guard.Config{Advisories: set})
+		require.NoError(t, err)
+		w.ca.answer = func(_ int, r Request) (Answer, error) {
+			csr, err := x509.ParseCertificateRequest(r.CSR)
+			require.NoError(t, err)
+			usage, ext := x509.KeyUsageContentCommitment, []x509.ExtKeyUsage(nil)
+			if both {
+				usage, ext = usage|x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+			}
+			c := selfSigned(t, csr.RawSubject, csr.PublicKey, usage, ext)
+			require.True(t, w.g.Judge(guard.Snapshot{Certificate: c}, theTime).Decision.Permits(), "the guard alone does not see it")
+			return Answer{Certificate: c.X509().Raw}, nil
+		}
+		if !both {
+			w.mustRenew()
+			continue
+		}
+		res, err := w.renewer().Renew(t.Context(), nil)
+		ends(t, res, err, NotOffered, "not good enough", "could not sign")
+		w.oldAlone()
+	}
 }
 
 func TestErrorsOfTheAuthority(t *testing.T) {

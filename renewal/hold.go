@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/signing"
@@ -62,33 +61,27 @@ func (r *run) release(ctx context.Context) error {
 	if err := r.v.look(ctx); err != nil {
 		return err
 	}
-	if r.v.serr != nil {
-		return r.v.serr
-	}
-	c, err := guard.ParseCertificate(r.p.cert)
-	if err != nil {
+	if err := r.writeCertificate(context.WithoutCancel(ctx)); err != nil { // it is there
 		return err
 	}
-	sum := c.Info().SHA256
-	if found := r.v.signing.Certificate.Info(); found.SHA256 != sum {
-		return card.Errorf(card.Ambiguous, "release", "the card would sign with certificate %s, wanted the new one, %s", found.Serial, c.Info().Serial)
+	if r.v.serr != nil {
+		return r.v.serr
 	}
 	if err := r.record(r.p.id, signing.EventRenewed, r.judge(), ""); err != nil {
 		return err
 	}
-	return r.setHold(ctx, r.p.id, state.Reseat, sum)
+	return r.setHold(ctx, r.p.id, state.Reseat, r.v.signing.Certificate.Info().SHA256)
 }
 
 // orphaned tells whether the hold could never end as it stands, though no renewal
 // works on the card: its journal is gone, or somebody else gave the card another
 // certificate since. The old certificate of a card that was renewed, seen again,
 // is no such one.
-func (r *run) orphaned() bool {
-	h, p := r.held, r.p
-	if h == nil || r.v.serr != nil || p != nil && !p.finished && !p.done[StepReseat] {
+func orphaned(v *view, p *progress, h *state.Hold) bool {
+	if h == nil || v.serr != nil || p != nil && !p.finished && !p.done[StepReseat] {
 		return false
 	}
-	sum := r.v.signing.Certificate.Info().SHA256
+	sum := v.signing.Certificate.Info().SHA256
 	back := p != nil && !p.givenUp && sum == p.plan.OldCertificate
 	return h.Phase == state.Renewing || h.Expect != sum && !back
 }

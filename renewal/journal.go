@@ -140,7 +140,7 @@ func openJournal(dir, card string) (*journal, error) {
 }
 
 // wayOut is what to do about a journal that cannot be gone on with. A card whose
-// journal was moved away can be looked at afresh: see Renewer.orphaned.
+// journal was moved away can be looked at afresh: see orphaned.
 const wayOut = "; move the file away and start the renewal again, or renew at your Registration Authority"
 
 // ReadJournal reads a journal file. It returns the entries of its whole lines and

@@ -189,6 +189,9 @@ func (r *run) switchPair(ctx context.Context) error {
 	if err := r.prove(ctx); err != nil {
 		return err
 	}
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
 	old := r.find(card.CertificateObject, r.p.plan.OldID)
 	if len(old) == 0 {
 		return nil

@@ -35,11 +35,11 @@ func (w *world) mustBegin(last Step) {
 }
 
 // selfSigned is a certificate of a usage that the test CA does not issue.
-func selfSigned(t *testing.T, pub crypto.PublicKey, usage x509.KeyUsage, ext []x509.ExtKeyUsage) *guard.Certificate {
+func selfSigned(t *testing.T, subject []byte, pub crypto.PublicKey, usage x509.KeyUsage, ext []x509.ExtKeyUsage) *guard.Certificate {
 	t.Helper()
 	key, err := testcard.CachedKeys()(2048)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: testcard.Subject(uid), NotBefore: theTime.Add(-time.Hour), NotAfter: theTime.AddDate(2, 0, 0), KeyUsage: usage, ExtKeyUsage: ext}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), RawSubject: subject, NotBefore: theTime.Add(-time.Hour), NotAfter: theTime.AddDate(2, 0, 0), KeyUsage: usage, ExtKeyUsage: ext}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, pub, key)
 	require.NoError(t, err)
 	c, err := guard.ParseCertificate(der)
@@ -209,13 +209,7 @@ func TestACardThatCannotRemoveItsOldCertificateAfterAll(t *testing.T) {
 
 	// The Registration Authority removes one; the hold ends with the other.
 	w.sim.Hook(nil)
-	s, err := w.sim.Token().Open(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, s.Login(t.Context(), []byte(thePIN)))
-	require.NoError(t, s.Destroy(t.Context(), card.CertificateObject, testcard.SigningID()))
-	require.NoError(t, s.Destroy(t.Context(), card.PrivateKeyObject, testcard.SigningID()))
-	require.NoError(t, s.Destroy(t.Context(), card.PublicKeyObject, testcard.SigningID()))
-	require.NoError(t, s.Close())
+	w.clear(testcard.SigningID())
 	w.reseat()
 	res, err = w.renewer().Renew(t.Context(), nil)
 	require.NoError(t, err)
@@ -279,11 +273,7 @@ func TestHalfAKeyIsMadeAnew(t *testing.T) {
 func TestAPartialCertificateIsReplaced(t *testing.T) {
 	w := newWorld(t)
 	w.mustBegin(StepEnrol)
-	s, err := w.sim.Token().Open(t.Context())
-	require.NoError(t, err)
-	require.NoError(t, s.Login(t.Context(), []byte(thePIN)))
-	require.NoError(t, s.WriteCertificate(t.Context(), w.journal()[0].NewID, "half", []byte{0x30, 0x82}))
-	require.NoError(t, s.Close())
+	w.write(w.journal()[0].NewID, []byte{0x30, 0x82})
 	w.restart()
 	w.mustRenew()
 	w.newAlone()
@@ -366,6 +356,54 @@ func TestACardThatWasChangedElsewhereEndsItsRenewal(t *testing.T) {
 		require.NoError(t, err)
 		w.mustRenew()
 	})
+}
+
+// Other software may write to the card in the middle of a renewal.
+func TestACertificateThatAppearsInTheOldContainerIsNotRemoved(t *testing.T) {
+	w := newWorld(t)
+	source := testcard.CachedKeys()
+	_, err := source(2048)
+	require.NoError(t, err)
+	key, err := source(2048) // the old one
+	require.NoError(t, err)
+	third := certificate(t, key, theTime.Add(-3*time.Minute))
+	w.mustBegin(StepWrite)
+	w.sim.Hook(testcard.On(testcard.OpSign, true, 1, func() error {
+		w.sim.Hook(nil)
+		w.write(testcard.SigningID(), third.Raw)
+		return nil
+	}))
+	res, err := w.renewer().Renew(t.Context(), nil)
+	ends(t, res, err, Resumable, "another one")
+	p := w.onCard()[string(testcard.SigningID())]
+	assert.True(t, p.key && p.cert.Equal(third))
+
+	// Looked at again, it is the Registration Authority's.
+	res, err = w.renewer().Renew(t.Context(), nil)
+	ends(t, res, err, GivenUp, "changed elsewhere")
+	require.Len(t, w.onCard(), 1)
+	w.reseat()
+	_, err = w.renewer().Finish(t.Context(), w.signer())
+	require.NoError(t, err)
+	w.mustSign()
+}
+
+func TestACertificateThatWasReplacedAtTheEndIsWrittenAgain(t *testing.T) {
+	w := newWorld(t)
+	w.mustBegin(StepRetire)
+	w.write(w.journal()[0].NewID, w.old.Raw)
+	w.mustRenew()
+	assert.True(t, w.newAlone().Equal(w.ca.issued[0]))
+}
+
+// write writes a certificate, as other software does.
+func (w *world) write(id, der []byte) {
+	w.t.Helper()
+	s, err := w.sim.Token().Open(w.t.Context())
+	require.NoError(w.t, err)
+	defer s.Close()
+	require.NoError(w.t, s.Login(w.t.Context(), []byte(thePIN)))
+	require.NoError(w.t, s.WriteCertificate(w.t.Context(), id, "other", der))
 }
 
 // clear removes a container, as other software does.

@@ -74,6 +74,16 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 // plan is the decision, a pure function of the card, the journal, the hold, the
 // clock and the guard's verdict.
 func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
+	p := r.decide(v, last, hold)
+	if p.Outcome != Ready && orphaned(v, last, hold) {
+		p.Outcome, p.Text, p.Remedies = ReseatCard, textReseat, withReseat(p.Remedies)
+	}
+	return p
+}
+
+const textReseat = "This card waits to be taken out and put back in."
+
+func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	p := Plan{Serial: v.info.Serial, Label: v.info.Label}
 	p.Verdict = r.c.Guard.Judge(v.snapshot(r.simulated()), r.now())
 	if v.signing.Certificate != nil {
@@ -93,7 +103,7 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 	case last != nil && !last.finished:
 		return no(ReseatCard, "This card was renewed. Take it out and put it back in.", reseat)
 	case hold != nil && hold.Phase == state.Reseat:
-		return no(ReseatCard, "This card waits to be taken out and put back in.", reseat)
+		return no(ReseatCard, textReseat, reseat)
 	}
 	if v.serr != nil {
 		f := p.Verdict.Findings[0]

@@ -133,7 +133,12 @@ func TestAHoldWithoutAJournalEnds(t *testing.T) {
 			w.mustBegin(step)
 			require.NoError(t, os.Remove(journalPath(w.dir.Path(), w.id)))
 			w.restart()
+			plan, err := w.renewer().Plan(t.Context())
+			require.NoError(t, err)
 			res, err := w.renewer().Renew(t.Context(), nil)
+			if plan.Outcome != Ready {
+				assert.Equal(t, plan.Outcome, res.Outcome)
+			}
 			if step == StepProve { // two pairs: nobody guesses
 				ends(t, res, err, Refusal, "more than one")
 				return

@@ -48,12 +48,10 @@ func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
 	if plan.Old.Serial != "" {
 		res.Old = &plan.Old
 	}
-	if r.orphaned() {
+	if orphaned(r.v, r.p, r.held) {
 		if err := r.reexpect(ctx); err != nil {
 			return r.stopped(err)
 		}
-		res.Outcome, res.Remedies = ReseatCard, withReseat(plan.Remedies)
-		res.Text = "This card waits to be taken out and put back in."
 	}
 	switch res.Outcome {
 	case ReseatCard:

@@ -3,6 +3,7 @@ package renewal
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -13,8 +14,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"crypto/rsa"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -223,6 +222,18 @@ func TestALostHoldIsPutBackBeforeTheCardIsChangedFurther(t *testing.T) {
 	}))
 	w.mustRenew()
 	assert.Equal(t, state.Reseat, w.hold().Phase)
+
+	w = newWorld(t)
+	w.mustBegin(StepKey)
+	require.NoError(t, w.dir.ReleaseHold(w.id, w.hold().ID))
+	w.sim.Hook(testcard.On(testcard.OpDestroy, false, 1, func() error {
+		assert.NotNil(t, w.hold())
+		return nil
+	}))
+	res, err = w.renewer().Abandon(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, ReseatCard, res.Outcome)
+	w.oldAlone()
 }
 
 func TestARecordThatFailsStopsTheRenewalBeforeTheCardIsTouchedFurther(t *testing.T) {
@@ -385,6 +396,7 @@ func TestARenewalThatWaitedForTheLockLooksAtTheCardAgain(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, NotNeeded, res.Outcome)
 	assert.Equal(t, 1, w.ca.asked())
+	assert.Len(t, w.person.take(), 1, "by the other process")
 	w.newAlone()
 }
 
