@@ -10,6 +10,7 @@ import (
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/need"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -195,6 +196,7 @@ func (t rapidTB) Logf(f string, a ...any)   { t.r.Logf(f, a...) }
 // in any order, and gives it up or not; then it is gone on with.
 func TestCrashesInRandomSequences(t *testing.T) {
 	t.Parallel()
+	need.Cases(t, 1000)
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(rapidTB{t, r})
 		defer w.card.Close()

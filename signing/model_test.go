@@ -14,6 +14,7 @@ import (
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/need"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
@@ -261,6 +262,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 
 func TestNoCardOnHoldSignsWhateverHappens(t *testing.T) {
 	tickEvery(t, time.Millisecond)
+	need.Cases(t, 2000)
 	rapid.Check(t, func(t *rapid.T) {
 		root, err := os.MkdirTemp("", "rxguard-model-")
 		require.NoError(t, err)

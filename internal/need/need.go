@@ -5,9 +5,11 @@
 package need
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -44,4 +46,19 @@ func Tool(t testing.TB, name, debian string) string {
 		t.Skipf("needs the program %s: apt-get install %s", name, debian)
 	}
 	return p
+}
+
+// Cases sets how many random cases rapid runs in a test: 100, and the full number
+// under make soak, which sets RXGUARD_SOAK. Both are logged, for the test command to
+// print.
+func Cases(t testing.TB, full int) {
+	t.Helper()
+	n := 100
+	if os.Getenv("RXGUARD_SOAK") != "" {
+		n = full
+	}
+	if err := flag.Set("rapid.checks", strconv.Itoa(n)); err != nil {
+		t.Fatalf("rapid is not part of this test: %v", err)
+	}
+	t.Logf("%d random cases (make soak: %d)", n, full)
 }

@@ -8,12 +8,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/need"
 )
 
 // TestCardIsTheStateMachine drives a card at random beside a model of passcode,
 // insertion and sessions.
 func TestCardIsTheStateMachine(t *testing.T) {
 	key, ctx := ecKey(), context.Background()
+	need.Cases(t, 5000)
 	rapid.Check(t, func(t *rapid.T) {
 		tries := rapid.IntRange(1, 4).Draw(t, "tries")
 		always := rapid.Bool().Draw(t, "always authenticate")
