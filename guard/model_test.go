@@ -18,7 +18,7 @@ import (
 
 // P2: the decision is the weightiest effect, whatever the findings and their order.
 func TestTheDecisionIsTheWeightiestEffect(t *testing.T) {
-	need.Cases(t, 10000)
+	need.Cases(t, 2000)
 	rapid.Check(t, func(t *rapid.T) {
 		effects := rapid.SliceOfN(rapid.IntRange(int(DecisionRefused), int(DecisionAllowed)), 0, 12).Draw(t, "effects")
 		fs, want := []Finding{}, DecisionAllowed
@@ -85,7 +85,7 @@ func TestWhateverACardShows(t *testing.T) {
 	for _, live := range []bool{false, true} {
 		g[live] = newGuard(t, Config{Advisories: newSet(t, 1, noticeBy(ca)), Issuers: []*x509.Certificate{ca.cert}, Live: live})
 	}
-	need.Cases(t, 10000)
+	need.Cases(t, 2000)
 	rapid.Check(t, func(t *rapid.T) {
 		k := kinds[rapid.SampledFrom(names).Draw(t, "certificate")]
 		s := Snapshot{
@@ -334,7 +334,7 @@ func TestNoGhostRefusals(t *testing.T) {
 	for day := range 3 {
 		cards = append(cards, ca.issue(t, at("2026-02-01T12:00:00Z").AddDate(0, 0, day)))
 	}
-	need.Cases(t, 10000)
+	need.Cases(t, 2000)
 	rapid.Check(t, func(t *rapid.T) {
 		m := &rulesModel{ca: ca, cards: cards, src: &source{}}
 		m.add(t)

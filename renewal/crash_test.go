@@ -196,7 +196,7 @@ func (t rapidTB) Logf(f string, a ...any)   { t.r.Logf(f, a...) }
 // in any order, and gives it up or not; then it is gone on with.
 func TestCrashesInRandomSequences(t *testing.T) {
 	t.Parallel()
-	need.Cases(t, 1000)
+	need.Cases(t, 500)
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(rapidTB{t, r})
 		defer w.card.Close()

@@ -262,7 +262,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 
 func TestNoCardOnHoldSignsWhateverHappens(t *testing.T) {
 	tickEvery(t, time.Millisecond)
-	need.Cases(t, 2000)
+	need.Cases(t, 1000)
 	rapid.Check(t, func(t *rapid.T) {
 		root, err := os.MkdirTemp("", "rxguard-model-")
 		require.NoError(t, err)
