@@ -69,8 +69,8 @@ type Guard struct {
 	last     atomic.Pointer[adopted] // the newest good set
 	rejected atomic.Pointer[rejection]
 
-	mu    sync.Mutex            // never held during I/O
-	known map[string][][32]byte // keys of the issuers, by SHA-256 of the certificate
+	mu    sync.Mutex        // never held during I/O
+	known map[string]issued // keys of the issuers, by SHA-256 of the certificate
 }
 
 // adopted is a set that is in force: as the source has it, to tell when that
@@ -89,7 +89,7 @@ type rejection struct {
 // New makes a Guard. The error names the field of c that is wrong: a source that
 // has no set yet, or in Issuers what is not a parsed CA certificate.
 func New(c Config) (*Guard, error) {
-	g := &Guard{source: c.Advisories, live: c.Live, known: make(map[string][][32]byte)}
+	g := &Guard{source: c.Advisories, live: c.Live, known: make(map[string]issued)}
 	if g.source == nil {
 		g.source = advisory.Builtin()
 	}

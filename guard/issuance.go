@@ -15,8 +15,9 @@ import (
 func (g *Guard) judgeIssuance(fs []Finding, set *advisory.Set, c *Certificate, at time.Time) []Finding {
 	facts := c.facts
 	if len(g.issuers) > 0 {
-		facts.IssuerSPKI = g.issuerKeys(c)
-		facts.IssuerKnown = len(facts.IssuerSPKI) > 0
+		keys := g.issuerKeys(c)
+		facts.IssuerSPKI, facts.NotIssuerSPKI = keys.by, keys.notBy
+		facts.IssuerKnown = len(keys.by) > 0
 	}
 	for i := range set.Len() {
 		a := set.At(i)
@@ -139,9 +140,13 @@ func newIssuer(ca *x509.Certificate) issuer {
 // maxKnown bounds the memory of issuerKeys.
 const maxKnown = 4096
 
-// issuerKeys tells, by signature, which configured CA keys issued c. Names and key
-// identifiers only choose whom to try.
-func (g *Guard) issuerKeys(c *Certificate) [][32]byte {
+// issued says which configured CA keys signed a certificate, and which did not.
+type issued struct{ by, notBy [][32]byte }
+
+// issuerKeys tells, by signature, which configured CA keys issued c. A key that did
+// not, though c names its CA by key identifier (or, where there is none, by name),
+// is in neither list: such a certificate contradicts itself.
+func (g *Guard) issuerKeys(c *Certificate) issued {
 	g.mu.Lock()
 	keys, ok := g.known[c.info.SHA256]
 	g.mu.Unlock()
@@ -149,13 +154,15 @@ func (g *Guard) issuerKeys(c *Certificate) [][32]byte {
 		return keys
 	}
 	for _, i := range g.issuers {
-		named := bytes.Equal(i.cert.RawSubject, c.x.RawIssuer)
-		keyed := len(c.x.AuthorityKeyId) > 0 && bytes.Equal(i.cert.SubjectKeyId, c.x.AuthorityKeyId)
-		if !named && !keyed {
-			continue
+		claimed := bytes.Equal(i.cert.SubjectKeyId, c.x.AuthorityKeyId)
+		if len(i.cert.SubjectKeyId) == 0 || len(c.x.AuthorityKeyId) == 0 {
+			claimed = bytes.Equal(i.cert.RawSubject, c.x.RawIssuer)
 		}
-		if i.cert.CheckSignature(c.x.SignatureAlgorithm, c.x.RawTBSCertificate, c.x.Signature) == nil {
-			keys = append(keys, i.spki)
+		switch signed := i.cert.CheckSignature(c.x.SignatureAlgorithm, c.x.RawTBSCertificate, c.x.Signature) == nil; {
+		case signed:
+			keys.by = append(keys.by, i.spki)
+		case !claimed:
+			keys.notBy = append(keys.notBy, i.spki)
 		}
 	}
 	g.mu.Lock()

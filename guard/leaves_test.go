@@ -211,8 +211,8 @@ func TestACertificateThatOnlyNamesTheRealIssuerIsNotItsOwn(t *testing.T) {
 	forged := forger.issue(t, at("2020-10-22T10:00:00Z"))
 	require.Equal(t, ca.RawSubject, forged.X509().RawIssuer)
 	g := newGuard(t, Config{Issuers: []*x509.Certificate{ca}})
-	assert.Empty(t, g.issuerKeys(forged))
-	assert.Len(t, g.issuerKeys(leaf(t, "leaf_5dc9ad1f")), 1)
+	assert.Empty(t, g.issuerKeys(forged).by)
+	assert.Len(t, g.issuerKeys(leaf(t, "leaf_5dc9ad1f")).by, 1)
 
 	a := noticeBy(forger, func(a *advisory.Advisory) {
 		a.Match[0].Issuer.SPKISHA256 = [][32]byte{sha256.Sum256(ca.RawSubjectPublicKeyInfo)}
@@ -222,4 +222,29 @@ func TestACertificateThatOnlyNamesTheRealIssuerIsNotItsOwn(t *testing.T) {
 	v := g.Judge(Snapshot{Certificate: forged}, a.EnforcedFrom().Add(time.Hour))
 	assert.True(t, v.Has(AffectedUndecidable))
 	assert.False(t, v.Has(Affected))
+}
+
+// A notice about one authority, by its key alone, stops nobody who has a card of
+// another: that key is at hand and did not sign their certificates.
+func TestANoticeAboutOneAuthorityLeavesTheCardsOfAnotherAlone(t *testing.T) {
+	ca := leaf(t, "NHS_INT_Level_1D").X509()
+	a := noticeBy(newAuthority(t, "other", nil), func(a *advisory.Advisory) {
+		a.Match[0].Issuer.SPKISHA256 = [][32]byte{sha256.Sum256(ca.RawSubjectPublicKeyInfo)}
+		a.Match[0].NotBefore = &advisory.Window{From: at("2013-01-01T00:00:00Z"), To: at("2023-01-01T00:00:00Z")}
+		a.Published, a.Modified, a.BlockFrom = at("2013-01-01T00:00:00Z"), at("2013-01-01T00:00:00Z"), at("2013-01-01T00:00:00Z")
+	})
+	g := newGuard(t, Config{Advisories: newSet(t, 1, a), Issuers: []*x509.Certificate{ca}})
+	for name, affected := range map[string]bool{
+		"leaf_5dc9ad1f": true, "leaf_5dc9adec": true, "leaf_61004f5e": true,
+		"leaf_601af0cc": false, "leaf_1b": false, "leaf_2b7c641149518573c928d570af2a8b651a0d4d04": false,
+	} {
+		v := g.Judge(Snapshot{Certificate: leaf(t, name)}, at("2022-03-01T00:00:00Z"))
+		assert.Equal(t, affected, v.Has(Affected), name)
+		assert.False(t, v.Has(AffectedUndecidable), name)
+	}
+	v := g.Judge(Snapshot{Certificate: leaf(t, "leaf_601af0cc")}, at("2022-03-01T00:00:00Z"))
+	assert.Equal(t, DecisionWarned, v.Decision)
+	// Without the authority's certificate it cannot be told.
+	g = newGuard(t, Config{Advisories: newSet(t, 1, a)})
+	assert.True(t, g.Judge(Snapshot{Certificate: leaf(t, "leaf_601af0cc")}, at("2022-03-01T00:00:00Z")).Has(AffectedUndecidable))
 }

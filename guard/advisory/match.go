@@ -23,9 +23,11 @@ type Facts struct {
 	ModulusSHA256 [32]byte // SHA-256 of the RSA modulus, big-endian without leading zeros
 	HasModulus    bool     // false: not an RSA key
 
-	AKI         []byte     // authority key identifier, RFC 5280 section 4.2.1.1; nil: the certificate has none
-	IssuerSPKI  [][32]byte // keys that are known, by signature, to have signed the certificate
-	IssuerKnown bool       // whether IssuerSPKI was found; false, or true without a key: not known
+	AKI        []byte     // authority key identifier, RFC 5280 section 4.2.1.1; nil: the certificate has none
+	IssuerSPKI [][32]byte // keys that are known, by signature, to have signed the certificate
+	// NotIssuerSPKI are keys that are known, by signature, not to have signed it.
+	NotIssuerSPKI [][32]byte
+	IssuerKnown   bool // whether IssuerSPKI was found; false, or true without a key: not known
 
 	PolicyOID          []string      // certificate policies in dotted decimals; nil: none
 	KeyUsage           x509.KeyUsage // 0: no key usage extension
@@ -217,6 +219,9 @@ func (i *Issuer) holds(f *Facts) Truth {
 		}
 		return No
 	}
+	if len(i.AKI) == 0 && allIn(i.SPKISHA256, f.NotIssuerSPKI) {
+		return No
+	}
 	if len(i.AKI) == 0 || len(f.AKI) == 0 {
 		return Unknown
 	}
@@ -226,6 +231,15 @@ func (i *Issuer) holds(f *Facts) Truth {
 		}
 	}
 	return No
+}
+
+func allIn(keys, among [][32]byte) bool {
+	for _, key := range keys {
+		if !slices.Contains(among, key) {
+			return false
+		}
+	}
+	return true
 }
 
 func algorithmHolds(wanted []string, f *Facts) Truth {

@@ -3,6 +3,7 @@ package advisory
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -128,4 +129,16 @@ func TestSchemaIsClosedEverywhere(t *testing.T) {
 func TestSchemaHandsOutACopy(t *testing.T) {
 	Schema()[0] = 'x'
 	assert.Equal(t, byte('{'), Schema()[0])
+}
+
+// Validators differ in their regular expressions: only escapes that ECMA-262, with
+// and without its u flag, Python and RE2 read alike are used.
+func TestSchemaPatternsArePortable(t *testing.T) {
+	patterns := regexp.MustCompile(`"pattern": "((?:[^"\\]|\\.)*)"`).FindAllStringSubmatch(string(Schema()), -1)
+	require.NotEmpty(t, patterns)
+	for _, p := range patterns {
+		for _, escape := range regexp.MustCompile(`\\\\(.)`).FindAllStringSubmatch(p[1], -1) {
+			assert.Contains(t, []string{"x", "."}, escape[1], p[1])
+		}
+	}
 }
