@@ -96,8 +96,10 @@ func (r *run) result(o Outcome, text string, rs ...advisory.Remedy) Result {
 
 // stopped is the result of a run that can be gone on with.
 func (r *run) stopped(cause error) (Result, error) {
-	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), waysOn(cause)...)
-	if r.p != nil && !r.p.finished {
+	cause = card.Pulled(card.TokenOf(r.c.Card), r.v.s.Insertion(), cause)
+	begun := r.p != nil && !r.p.finished
+	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), waysOn(cause, begun)...)
+	if begun {
 		res.Text = "The renewal stopped before it was finished. " + atStep(res.Step) + " " + advice(cause)
 		if h, err := r.dir.Hold(r.id); h != nil || err != nil {
 			res.Text += " Nothing is lost. The card cannot sign until its renewal is finished or given up."

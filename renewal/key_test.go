@@ -208,7 +208,7 @@ func TestACardThatIsPulledInTheHandshakeIsNamed(t *testing.T) {
 		return nil
 	})
 	e := ends(t, res, err, Resumable, "card")
-	assert.True(t, card.IsKind(e, card.Fault))
+	assert.True(t, card.IsKind(e, card.Absent))
 }
 
 func TestSoftwareTransportAuthenticatesAsItIsTold(t *testing.T) {

@@ -114,6 +114,7 @@ func (r *Renewer) open(ctx context.Context) (*view, error) {
 		err = v.look(ctx)
 	}
 	if err != nil {
+		err = card.Pulled(card.TokenOf(r.c.Card), s.Insertion(), err)
 		_ = s.Close()
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func (v *view) look(ctx context.Context) error {
 func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
 	v, err := r.open(ctx)
 	if err != nil {
-		return nil, nil, &Error{Result{Outcome: Resumable, Text: "The card could not be read. " + advice(err), Remedies: waysOn(err)}, err}
+		return nil, nil, &Error{Result{Outcome: Resumable, Text: "The card could not be read. " + advice(err), Remedies: waysOn(err, false)}, err}
 	}
 	unlock := func() {}
 	leave = func() {
@@ -160,7 +161,7 @@ func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
 	unlock = free
 	// Whoever had the lock until now may have changed the card.
 	if err := v.look(ctx); err != nil {
-		return fail(Resumable, "The card could not be read. "+advice(err), err, waysOn(err)...)
+		return fail(Resumable, "The card could not be read. "+advice(err), err, waysOn(err, false)...)
 	}
 	j, err := openJournal(r.dir.Path(), id)
 	if err != nil {

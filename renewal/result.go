@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/rxguard/rxguard/guard"
@@ -72,6 +73,7 @@ var (
 	askRA    = advisory.Remedy{Kind: advisory.RegistrationAuthority, Text: "Contact your Registration Authority."}
 	askIT    = advisory.Remedy{Kind: advisory.ITSupport, Text: "Contact your local IT support."}
 	again    = advisory.Remedy{Kind: advisory.Renew, Text: "Start the renewal again. It goes on where it stopped."}
+	later    = advisory.Remedy{Kind: advisory.Renew, Text: "Try again later."}
 	reseat   = advisory.Remedy{Kind: advisory.Reseat, Text: "Take your smartcard out, put it back in and enter your passcode."}
 	insert   = advisory.Remedy{Kind: advisory.Reseat, Text: "Put your smartcard into the reader."}
 	usePaper = advisory.Remedy{Kind: advisory.Paper, Text: "If a patient is waiting, write a paper prescription."}
@@ -175,6 +177,8 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "It was stopped on request."
+	case errors.Is(err, syscall.ENOSPC):
+		return "This computer's disk is full. Make room, or contact your local IT support."
 	case errors.As(err, &ce):
 		return upper(ce.What()) + ": " + ce.Advice() + "."
 	case errors.As(err, &ee):
@@ -186,7 +190,7 @@ func advice(err error) string {
 var enrolAdvice = map[EnrolKind]string{
 	Unreachable:      "The renewal service cannot be reached. Try again later.",
 	Unavailable:      "The renewal service is busy. Try again later.",
-	Rejected:         "The renewal service said no. Contact your local IT support.",
+	Rejected:         "The renewal service said no. Contact your Registration Authority.",
 	Malformed:        "What answered was not the renewal service. Contact your local IT support.",
 	WrongCertificate: "The renewal service sent what was not asked for. Contact your local IT support.",
 }
@@ -198,13 +202,21 @@ func upper(s string) string {
 	return string(s[0]-'a'+'A') + s[1:]
 }
 
-// waysOn are the remedies for an error that stops a renewal, the likeliest first.
-func waysOn(err error) []advisory.Remedy {
+// waysOn are the remedies for an error that stops a renewal, the likeliest first. begun says whether there is a renewal to go on with.
+func waysOn(err error, begun bool) []advisory.Remedy {
+	retry := later
+	if begun {
+		retry = again
+	}
+	var ee *EnrolError
+	if errors.As(err, &ee) && ee.Kind == Rejected {
+		return []advisory.Remedy{askRA, askIT, usePaper}
+	}
 	var ce *card.Error
 	if errors.As(err, &ce) {
 		switch ce.Kind {
 		case card.Absent, card.Removed:
-			return []advisory.Remedy{insert, again, askIT, usePaper}
+			return []advisory.Remedy{insert, retry, askIT, usePaper}
 		case card.PINLocked, card.PINNotSet, card.LastTry:
 			return []advisory.Remedy{askRA, usePaper}
 		case card.PINIncorrect:
@@ -213,7 +225,7 @@ func waysOn(err error) []advisory.Remedy {
 			}
 		}
 	}
-	return []advisory.Remedy{again, askIT, usePaper}
+	return []advisory.Remedy{retry, askIT, usePaper}
 }
 
 // resultOf takes the result out of an *Error.

@@ -41,13 +41,13 @@ func TestACardPulledInTheMiddle(t *testing.T) {
 	}{
 		{testcard.OpOpen, false, card.Absent, EventRefused},
 		{testcard.OpOpen, true, card.Absent, EventRefused},
-		{testcard.OpInfo, false, card.Fault, EventRefused},
-		{testcard.OpObjects, false, card.Fault, EventRefused},
-		{testcard.OpObjects, true, card.Fault, EventRefused},
-		{testcard.OpLogin, false, card.Fault, EventNotSigned},
-		{testcard.OpLogin, true, card.Fault, EventNotSigned},
-		{testcard.OpSign, false, card.Fault, EventNotSigned},
-		{testcard.OpSign, true, card.Fault, EventNotSigned},
+		{testcard.OpInfo, false, card.Absent, EventRefused},
+		{testcard.OpObjects, false, card.Absent, EventRefused},
+		{testcard.OpObjects, true, card.Absent, EventRefused},
+		{testcard.OpLogin, false, card.Absent, EventNotSigned},
+		{testcard.OpLogin, true, card.Absent, EventNotSigned},
+		{testcard.OpSign, false, card.Absent, EventNotSigned},
+		{testcard.OpSign, true, card.Absent, EventNotSigned},
 	} {
 		t.Run(fmt.Sprintf("%s after=%v", c.op, c.after), func(t *testing.T) {
 			w := newWorld(t)

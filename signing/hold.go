@@ -37,6 +37,7 @@ func (s *Signer) endHoldInTurn(ctx context.Context) error {
 		return nil
 	case guard.HoldLogin:
 		if err := s.endHold(ctx, d); err != nil {
+			err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
 			s.drop()
 			return err
 		}

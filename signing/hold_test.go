@@ -407,7 +407,7 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 			return nil
 		}))
 		_, err := Sign(t.Context(), w.signer, document(t, "one"))
-		assert.True(t, card.IsKind(err, card.Fault), "%v", err)
+		assert.True(t, card.IsKind(err, card.Removed), "%v", err)
 		held(w)
 	})
 	t.Run("the card was taken out before the hold was ended", func(t *testing.T) {

@@ -196,6 +196,7 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 			return none, v, err
 		}
 		if err := s.login(ctx, d); err != nil {
+			err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
 			s.drop()
 			v := s.g.Judge(s.snapshot(d), s.now())
 			return none, v, s.notSigned(ctx, m, v, err)
@@ -243,6 +244,7 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, accepts fu
 		}
 	}
 	if err != nil {
+		err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
 		s.drop() // after a failed signature the session's state is not known
 		return none, v, s.notSigned(ctx, m, v, err)
 	}
@@ -277,6 +279,7 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	info, pair, err := readCard(ctx, sess)
 	d := &desk{s: sess, info: info, id: info.ID(), pair: pair}
 	if err != nil {
+		err = card.Pulled(t, sess.Insertion(), err)
 		_ = sess.Close()
 		return d, err
 	}

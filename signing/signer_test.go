@@ -103,7 +103,7 @@ func TestWithoutAYesNothingReachesTheKey(t *testing.T) {
 				}
 				return nil
 			})
-		}, reason: guard.CardUnreadable, none: true},
+		}, reason: guard.CardAbsent, none: true},
 		{name: "card that cannot be read", before: func(w *world) {
 			w.sim.Hook(func(e testcard.Event) error {
 				if e.Op == testcard.OpObjects {

@@ -152,3 +152,24 @@ func IsKind(err error, k Kind) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Kind == k
 }
+
+// Pulled looks at the reader after an error in a session of the given insertion: a
+// module that loses its card in the middle of the work often tells no more than a
+// general error. A Fault of a card that is out becomes Absent, of one that was put
+// back since Removed; both keep the raw code and
+// the cause. Other errors stay.
+func Pulled(t Token, insertion uint64, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Fault && e.Kind != Other {
+		return err
+	}
+	p := t.Presence()
+	if p.Present && p.Insertion == insertion {
+		return err
+	}
+	k := Removed
+	if !p.Present {
+		k = Absent
+	}
+	return &Error{Kind: k, Op: e.Op, Code: e.Code, TriesLeft: e.TriesLeft, Detail: e.Detail, Err: e.Err}
+}

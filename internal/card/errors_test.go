@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -73,4 +74,37 @@ func TestAnErrorTellsAllItKnows(t *testing.T) {
 	assert.False(t, IsKind(wrapped, Other))
 	assert.False(t, IsKind(cause, Other))
 	assert.False(t, IsKind(nil, Other))
+}
+
+// inReader is a token of which the presence alone is asked.
+type inReader struct {
+	Token
+	p Presence
+}
+
+func (t inReader) Presence() Presence { return t.p }
+
+func TestPulledLooksAtTheReader(t *testing.T) {
+	fault := &Error{Kind: Fault, Op: "sign", Code: 0x30, TriesLeft: -1, Detail: "card one", Err: io.ErrUnexpectedEOF}
+	for name, c := range map[string]struct {
+		p    Presence
+		err  error
+		want Kind
+	}{
+		"still there":              {Presence{true, 3}, fault, Fault},
+		"out":                      {Presence{false, 3}, fault, Absent},
+		"put back since":           {Presence{true, 4}, fault, Removed},
+		"another error, card out":  {Presence{false, 3}, Errorf(PINIncorrect, "login", ""), PINIncorrect},
+		"wrapped, card out":        {Presence{false, 3}, fmt.Errorf("handshake: %w", fault), Absent},
+		"an error of unknown kind": {Presence{false, 3}, Errorf(Other, "sign", ""), Absent},
+	} {
+		err := Pulled(inReader{p: c.p}, 3, c.err)
+		assert.True(t, IsKind(err, c.want), "%s: %v", name, err)
+	}
+	var e *Error
+	require.ErrorAs(t, Pulled(inReader{p: Presence{false, 3}}, 3, fault), &e)
+	assert.Equal(t, uint(0x30), e.Code, "the raw code is kept")
+	assert.ErrorIs(t, e, io.ErrUnexpectedEOF)
+	assert.NoError(t, Pulled(inReader{}, 3, nil))
+	assert.Equal(t, io.EOF, Pulled(inReader{}, 3, io.EOF))
 }
