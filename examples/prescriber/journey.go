@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rxguard/rxguard/guard"
@@ -36,17 +37,18 @@ type trip struct {
 // journey goes the whole way. An error has been put in plain words, with the way
 // out.
 func journey(ctx context.Context, o options, tell *teller) (err error) {
+	out, err := newOutput(o)
+	if err != nil {
+		return &usageError{err}
+	}
 	w, err := newWorld(o)
 	if err != nil {
 		return err
 	}
-	t := &trip{o: o, w: w, tell: tell}
+	t := &trip{o: o, w: w, tell: tell, out: out}
 	defer func() {
-		err = t.end(ctx, err)
+		err = errors.Join(t.end(ctx, err), tell.failed())
 	}()
-	if t.out, err = newOutput(o.out); err != nil {
-		return &usageError{err}
-	}
 	if err := t.open(ctx); err != nil {
 		return err
 	}
@@ -64,7 +66,8 @@ func journey(ctx context.Context, o options, tell *teller) (err error) {
 	return t.sign(ctx)
 }
 
-// end closes what is open, and on a failure says what the card's state is.
+// end closes what is open, and on a failure says what the card's state is. A world
+// that can be gone on with stays.
 func (t *trip) end(ctx context.Context, err error) error {
 	if t.card != nil {
 		_ = t.card.Close()
@@ -72,9 +75,9 @@ func (t *trip) end(ctx context.Context, err error) error {
 	if t.record != nil {
 		_ = t.record.Close()
 	}
-	t.w.keep = err != nil && t.changed && !gaveUp(err)
-	dir := t.w.kit.Dir()
-	if cerr := t.w.close(); err == nil {
+	resumed := t.o.resume != ""
+	keep := err != nil && (resumed || t.changed && !hopeless(err))
+	if cerr := t.w.close(!keep); err == nil {
 		err = cerr
 	}
 	if err == nil {
@@ -88,18 +91,30 @@ func (t *trip) end(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		text = "Interrupted."
 	}
-	if t.w.keep {
-		text += "\nThe card is safe. To go on where this stopped:\n  go run ./examples/prescriber --resume " + dir
-	} else if !t.changed {
+	switch {
+	case keep && !hopeless(err):
+		text += "\nThe card is safe. To go on where this stopped:\n  go run ./examples/prescriber --resume " + t.w.dir
+		if t.o.out != "" {
+			text += " --out " + t.o.out
+		}
+		if t.o.json {
+			text += " --json"
+		}
+	case keep:
+		text += "\nThe simulated card stays in " + t.w.dir + "."
+	case !t.changed:
 		text += "\nThe card was not changed."
 	}
 	return &stopError{text, err}
 }
 
-// gaveUp tells whether a renewal ended for good: there is nothing to go on with.
-func gaveUp(err error) bool {
+// hopeless tells whether going on cannot help: a renewal that was given up, an
+// answer that the card can never sign.
+func hopeless(err error) bool {
 	var e *renewal.Error
-	return errors.As(err, &e) && (e.Result.Outcome == renewal.NotOffered || e.Result.Outcome == renewal.Refusal)
+	var cert *eps.CertificateError
+	var checks *eps.CheckError
+	return errors.As(err, &e) && e.Result.Outcome == renewal.NotOffered || errors.As(err, &cert) || errors.As(err, &checks)
 }
 
 // open is step 1: the card is opened and read.
@@ -112,7 +127,7 @@ func (t *trip) open(ctx context.Context) error {
 	if t.g, err = guard.New(guard.Config{Advisories: t.w.rules, Issuers: t.w.kit.Issuers()}); err != nil {
 		return err
 	}
-	if t.record, err = signing.OpenRecord(t.w.file("record.jsonl")); err != nil {
+	if t.record, err = signing.OpenRecord(t.w.file(recordName)); err != nil {
 		return err
 	}
 	if clock := t.w.asOf(); clock != nil {
@@ -142,7 +157,7 @@ func (t *trip) open(ctx context.Context) error {
 		return err
 	}
 	if !t.w.World.At.IsZero() {
-		text += "\nEverything is judged as of " + t.w.World.At.Format(time.RFC3339) + ", which only a simulated card allows."
+		text += "\nThe simulated clock stands at " + t.w.now().Format(time.RFC3339Nano) + "; only a simulated card allows that. Putting the card back takes a minute of it."
 	}
 	var detail any
 	if s.Certificate != nil {
@@ -155,7 +170,7 @@ func (t *trip) open(ctx context.Context) error {
 // keepOld writes the certificate that the card had before its renewal, also when
 // this run only goes on with one.
 func (t *trip) keepOld(c *guard.Certificate) error {
-	kept := t.w.file("old-certificate.pem")
+	kept := t.w.file(oldName)
 	b, err := os.ReadFile(kept)
 	if errors.Is(err, fs.ErrNotExist) && c != nil {
 		b = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.X509().Raw})
@@ -187,6 +202,13 @@ func (t *trip) check(ctx context.Context) (affected bool, err error) {
 		return false, nil
 	case errors.As(err, &refused) && (refused.RenewalHelps() || t.changed):
 		t.tell.say(v.Decision.String(), v.String(), v)
+		if t.changed {
+			return true, nil
+		}
+		if err := t.w.fits(); err != nil {
+			return false, &stopError{"This card must be renewed, and then it could not sign this answer: " + err.Error() +
+				".\nRenew the card, then ask for a new $prepare answer.", err}
+		}
 		return true, nil
 	default:
 		t.tell.say(v.Decision.String(), v.String(), v)
@@ -291,7 +313,9 @@ func (t *trip) reseat(ctx context.Context) error {
 		return err
 	}
 	t.tell.say("removed", "The watcher saw the card taken out.", nil)
-	t.w.advance()
+	if err := t.w.advance(); err != nil {
+		return err
+	}
 	pause(ctx, t.o.pace)
 	t.w.kit.Insert()
 	if err := t.see(ctx, func(s guard.Snapshot) bool { return s.Err == nil }); err != nil {
@@ -380,7 +404,7 @@ func (t *trip) show(signed *eps.Signed) error {
 		t.prepared.Algorithm(), len(signed.SignatureValue()), signed.Certificate().SerialNumber)
 	text += "The national service's checks:\n"
 	for _, c := range signed.Checks() {
-		text += fmt.Sprintf("  %d. %-13s %s", c.Number, c.Result, c.Name)
+		text += fmt.Sprintf("  %d. %-13s %s", c.Number, words(c.Result.String()), words(c.Name))
 		if c.Why != "" {
 			text += ": " + c.Why
 		}
@@ -389,14 +413,20 @@ func (t *trip) show(signed *eps.Signed) error {
 	text += fmt.Sprintf("FHIR Provenance: %d bytes.", len(provenance))
 	if t.o.out != "" {
 		text += "\nWritten to " + t.o.out + "."
+		if !t.out.renewed {
+			text += " The card was not renewed, so there is no new-certificate.pem."
+		}
 	}
 	t.tell.say("signed", text, signed.Checks())
 	return nil
 }
 
+// words writes a name of a check or a result as people do.
+func words(s string) string { return strings.ReplaceAll(s, "_", " ") }
+
 // countRecord verifies the decision record and counts its lines.
 func (t *trip) countRecord() (refused, signed int, err error) {
-	_, err = signing.VerifyRecord(t.w.file("record.jsonl"), func(e signing.Entry) error {
+	_, err = signing.VerifyRecord(t.w.file(recordName), func(e signing.Entry) error {
 		switch e.Event {
 		case signing.EventRefused:
 			refused++

@@ -25,6 +25,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a reader that leaves is an error of the output, told and cleaned up after
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -61,6 +62,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err = journey(ctx, o, tell)
 	var usage *usageError
+	if werr := tell.failed(); werr != nil {
+		fmt.Fprintf(stderr, "prescriber: %v\n", err)
+	}
 	switch {
 	case err == nil:
 		return exitDone
@@ -99,8 +103,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			"Exit codes: 0 signed, 1 not signed, 2 command line or file not understood, 130 interrupted.")
 	}
 	fs.StringVar(&o.out, "out", "", "write certificates, signature, Provenance and verdicts to this `DIR`")
-	fs.StringVar(&o.prepare, "prepare", "", "sign the $prepare answer in this `FILE` instead of a synthetic one; judged as of its timestamp unless --at is given")
-	fs.Func("at", "judge as of this `TIME`, by the built-in notice of 2020 alone", instantFlag(&o.at))
+	fs.StringVar(&o.prepare, "prepare", "", "sign the $prepare answer in this `FILE` instead of a synthetic one; the simulated clock starts just before its timestamp, with --issued at it, unless --at is given")
+	fs.Func("at", "judge as of this `TIME`, where the simulated clock starts, by the built-in notice of 2020 alone", instantFlag(&o.at))
 	fs.Func("issued", "the simulated card's certificates were issued at this `TIME`; judged by the built-in notice of 2020 alone", instantFlag(&o.issued))
 	fs.BoolVar(&o.json, "json", false, "print the steps as JSON lines")
 	fs.DurationVar(&o.pace, "pace", -1, "pause after each step of the renewal, as a real card would; default 400ms on a terminal, else none")
@@ -114,6 +118,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("%q is not understood; --help lists the flags", fs.Arg(0))
 	}
+	var empty error
+	fs.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" && f.Name != "at" && f.Name != "issued" {
+			empty = fmt.Errorf("--%s is empty", f.Name)
+		}
+	})
+	if empty != nil {
+		return o, empty
+	}
 	if o.resume != "" && (!o.at.IsZero() || !o.issued.IsZero() || o.prepare != "") {
 		return o, errors.New("--resume goes on with what the interrupted run was given; --at, --issued and --prepare do not go with it")
 	}
@@ -124,8 +137,8 @@ func instantFlag(t *time.Time) func(string) error {
 	return func(s string) error {
 		for _, form := range []string{time.RFC3339, time.DateOnly} {
 			if v, err := time.Parse(form, s); err == nil {
-				if v.Year() < 2001 || v.Year() > 2090 {
-					return fmt.Errorf("%s is outside the years 2001 to 2090 of the simulation", s)
+				if err := simulable(v); err != nil {
+					return err
 				}
 				*t = v.UTC()
 				return nil

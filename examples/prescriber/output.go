@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/signing/eps"
@@ -17,25 +18,52 @@ import (
 
 // output writes the files of --out. Without a folder it writes nothing.
 type output struct {
-	dir string
-	old []byte // PEM
+	dir     string
+	old     []byte // PEM
+	renewed bool   // a new certificate was written
 }
 
-func newOutput(dir string) (*output, error) {
-	if dir == "" {
+func newOutput(o options) (*output, error) {
+	if o.out == "" {
 		return &output{}, nil
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if o.resume != "" {
+		inside, err := isInside(o.out, o.resume)
+		if err != nil {
+			return nil, err
+		}
+		if inside {
+			return nil, fmt.Errorf("--out %s is in the folder of the simulated card, which goes when the journey ends", o.out)
+		}
+	}
+	if err := os.MkdirAll(o.out, 0o777); err != nil {
 		return nil, err
 	}
-	// What an earlier journey left would be taken for this one's.
-	for _, name := range []string{"old-certificate.pem", "new-certificate.pem", "signed-info.xml", "signature.bin",
-		"signature.xml", "provenance.json", "verdicts.jsonl"} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// What an earlier journey left would be taken for this one's. The verdicts of
+	// the journey that is gone on with are its own.
+	stale := []string{"old-certificate.pem", "new-certificate.pem", "signed-info.xml", "signature.bin", "signature.xml", "provenance.json"}
+	if o.resume == "" {
+		stale = append(stale, "verdicts.jsonl")
+	}
+	for _, name := range stale {
+		if err := os.Remove(filepath.Join(o.out, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
-	return &output{dir: dir}, nil
+	return &output{dir: o.out}, nil
+}
+
+// isInside tells whether a path is a folder or below it.
+func isInside(path, dir string) (bool, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)), nil
 }
 
 func (o *output) write(name string, b []byte) error {
@@ -71,6 +99,7 @@ func (o *output) verdict(v guard.Verdict) error {
 func (o *output) signed(s *eps.Signed, provenance []byte) error {
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	if !bytes.Equal(cert, o.old) {
+		o.renewed = true
 		if err := o.write("new-certificate.pem", cert); err != nil {
 			return err
 		}

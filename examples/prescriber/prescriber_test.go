@@ -224,6 +224,9 @@ func TestBadCommandLinesAndFiles(t *testing.T) {
 		"an OperationOutcome":           {[]string{"--prepare", file("b", `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"the dose is missing"}]}`)}, "the dose is missing"},
 		"no folder to go on with":       {[]string{"--resume", dir}, "no simulated card"},
 		"resume with another instant":   {[]string{"--resume", dir, "--at", "2020-09-30"}, "do not go with it"},
+		"an answer without an end":      {[]string{"--prepare", "/dev/zero"}, "longer than"},
+		"an empty file name":            {[]string{"--prepare", ""}, "--prepare is empty"},
+		"an empty folder name":          {[]string{"--out", ""}, "--out is empty"},
 		"out that is a file":            {[]string{"--out", file("c", "")}, "not a directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -342,4 +345,134 @@ func TestSIGINT(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, exitInterrupted, exit.ExitCode())
 	assert.Contains(t, told.String(), "Interrupted.")
+}
+
+// interrupted runs a journey that ends after n lines and returns the folder to go
+// on with.
+func interrupted(t *testing.T, n int, args ...string) string {
+	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w := &interrupter{at: n, cancel: cancel}
+	require.Equal(t, exitInterrupted, command(ctx, append(args, "--json"), w, io.Discard), w.out.String())
+	m := regexp.MustCompile(`--resume ([^\s"\\]+)`).FindStringSubmatch(w.out.String())
+	require.NotNil(t, m, w.out.String())
+	return m[1]
+}
+
+// A folder that a person named is never removed before its journey has ended well.
+func TestAResumedJourneyThatFailsLosesNothing(t *testing.T) {
+	const inTheRenewal = 12
+	resume := func(t *testing.T, ctx context.Context, dir string, args ...string) (int, string) {
+		var out, errs bytes.Buffer
+		code := command(ctx, append([]string{"--resume", dir}, args...), &out, &errs)
+		return code, out.String() + errs.String()
+	}
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string) (mend func())
+		args  func(dir string) []string
+		ctx   func(context.Context) context.Context
+		code  int
+		want  string
+	}{
+		"out that cannot be made": {args: func(dir string) []string { return []string{"--out", filepath.Join(dir, "world.json", "x")} }, code: exitUsage, want: "in the folder of the simulated card"},
+		"out in the folder":       {args: func(dir string) []string { return []string{"--out", dir} }, code: exitUsage, want: "in the folder of the simulated card"},
+		"out below a file":        {args: func(string) []string { return []string{"--out", "/dev/null/x"} }, code: exitUsage, want: "not a directory"},
+		"interrupted at once": {ctx: func(ctx context.Context) context.Context {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx
+		}, code: exitInterrupted, want: "The card is safe."},
+		"a record that was altered": {spoil: func(t *testing.T, dir string) func() {
+			p := filepath.Join(dir, recordName)
+			b, err := os.ReadFile(p)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(p, bytes.Replace(b, []byte("refused"), []byte("allowed"), 1), 0o600))
+			return func() { require.NoError(t, os.WriteFile(p, b, 0o600)) }
+		}, code: exitNotSigned, want: "altered"},
+		"another run on the same card": {spoil: func(t *testing.T, dir string) func() {
+			w, err := newWorld(options{resume: dir})
+			require.NoError(t, err)
+			return func() { require.NoError(t, w.close(false)) }
+		}, code: exitUsage, want: "another run"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := interrupted(t, inTheRenewal)
+			mend, ctx := func() {}, t.Context()
+			if c.spoil != nil {
+				mend = c.spoil(t, dir)
+			}
+			if c.ctx != nil {
+				ctx = c.ctx(ctx)
+			}
+			var args []string
+			if c.args != nil {
+				args = c.args(dir)
+			}
+			code, told := resume(t, ctx, dir, args...)
+			assert.Equal(t, c.code, code, told)
+			assert.Contains(t, told, c.want)
+			assert.NotContains(t, told, "was not changed")
+			mend()
+			code, told = resume(t, t.Context(), dir)
+			assert.Equal(t, exitDone, code, told)
+			assert.NoDirExists(t, dir)
+		})
+	}
+}
+
+// The simulated clock stands at --at, however long the machine takes, and a later
+// run goes on where it stood.
+func TestTheSimulatedClock(t *testing.T) {
+	t.Run("stands", func(t *testing.T) {
+		dir := t.TempDir()
+		const at = "2020-10-01T13:49:59.999999999Z"
+		code, out, _ := run(t, t.Context(), "--at", at, "--issued", "2020-09-29", "--out", dir)
+		require.Equal(t, exitDone, code, out)
+		v := verdicts(t, dir)
+		assert.Equal(t, guard.DecisionRefused, v[0].Decision)
+		assert.Equal(t, at, v[0].At.Format("2006-01-02T15:04:05.999999999Z07:00"))
+	})
+	t.Run("does not go back", func(t *testing.T) {
+		_, whole, _ := run(t, t.Context(), "--json", "--at", "2020-09-30T09:00:00Z")
+		all := strings.Split(strings.TrimSpace(whole), "\n")
+		var seven int // the first line of step 7
+		for i, l := range all {
+			if strings.Contains(l, `"step":7`) {
+				seven = i + 1
+				break
+			}
+		}
+		dir := interrupted(t, seven, "--at", "2020-09-30T09:00:00Z")
+		var out, errs bytes.Buffer
+		assert.Equal(t, exitDone, command(t.Context(), []string{"--resume", dir}, &out, &errs), out.String()+errs.String())
+		assert.Contains(t, out.String(), "ALLOWED as of 2020-09-30 09:01:00 UTC")
+	})
+}
+
+// A card that must be renewed cannot sign an answer from before its renewal; that is
+// said before the card is changed.
+func TestAnAnswerFromBeforeTheRenewalIsToldBeforeTheCardIsChanged(t *testing.T) {
+	answer := need.Data(t, "eps", "prepare", "more", "4-Prepare-Response-Multiple-Dosages-200_OK.json")
+	code, out, _ := run(t, t.Context(), "--prepare", answer, "--issued", "2020-09-29", "--at", "2020-09-30T09:00:00Z")
+	assert.Equal(t, exitNotSigned, code)
+	assert.Contains(t, out, "Certificate expired when signed")
+	assert.Contains(t, out, "The card was not changed.")
+	assert.NotContains(t, out, "--resume")
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+// An output that takes nothing is a failure, and nothing stays behind.
+func TestAnOutputThatFails(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	full := writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC })
+	var errs bytes.Buffer
+	assert.Equal(t, exitNotSigned, command(t.Context(), nil, full, &errs))
+	assert.Contains(t, errs.String(), "the output could not be written: no space left on device")
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }

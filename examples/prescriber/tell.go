@@ -43,12 +43,20 @@ type teller struct {
 	width    int // of the text on a terminal; 0: lines are left as they are
 	step     int
 	name     string
+	werr     error // the first failure of out
 	bar      *progressbar.ProgressBar
 	shown    int // the renewal's step that has its line
 }
 
 func newTeller(out, err io.Writer, asJSON bool) *teller {
-	t := &teller{out: out, err: err, json: asJSON}
+	t := &teller{err: err, json: asJSON}
+	t.out = writerFunc(func(b []byte) (int, error) {
+		n, err := out.Write(b)
+		if err != nil && t.werr == nil {
+			t.werr = err
+		}
+		return n, err
+	})
 	if f, ok := out.(*os.File); ok && !asJSON && term.IsTerminal(int(f.Fd())) {
 		t.terminal = true
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -57,6 +65,18 @@ func newTeller(out, err io.Writer, asJSON bool) *teller {
 	}
 	return t
 }
+
+// failed tells whether something could not be told.
+func (t *teller) failed() error {
+	if t.werr != nil {
+		return fmt.Errorf("the output could not be written: %w", t.werr)
+	}
+	return nil
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // begin starts a step.
 func (t *teller) begin(step int, name, title string) {

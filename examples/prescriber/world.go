@@ -8,10 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
+
+	"github.com/gofrs/flock"           // one run at a time on one simulated card
+	"github.com/moby/sys/atomicwriter" // an interrupted run leaves a whole world.json
 
 	"github.com/rxguard/rxguard/guard/advisory"
 	"github.com/rxguard/rxguard/signing/eps"
@@ -22,69 +27,102 @@ import (
 // It lies in a folder, so that an interrupted journey can be gone on with.
 type world struct {
 	World worldFile
+	dir   string
+	lock  *flock.Flock
 	kit   *signingtest.Kit
 	rules *advisory.Set
-	start time.Time
-	ahead time.Duration
-	keep  bool // the folder is wanted after the journey
+	ahead atomic.Int64 // of World.At, in nanoseconds
 }
 
 // worldFile is what a later run must know.
 type worldFile struct {
-	At      time.Time `json:"at,omitzero"` // zero: the clock of this machine
+	At      time.Time `json:"at,omitzero"` // where its clock started; zero: the clock of this machine
+	Ahead   int64     `json:"ahead_ns"`    // how far that clock has moved since
 	Issued  time.Time `json:"issued"`
 	Builtin bool      `json:"builtin"` // judged by the built-in notice alone
 	Prepare []byte    `json:"prepare,omitempty"`
 }
 
 // newWorld makes the world that the flags ask for, or opens the one of an earlier
-// run.
-func newWorld(o options) (*world, error) {
-	w := &world{start: time.Now()}
-	dir := o.resume
-	if dir != "" {
-		b, err := os.ReadFile(filepath.Join(dir, "world.json"))
+// run, which it never removes.
+func newWorld(o options) (_ *world, err error) {
+	w := &world{dir: o.resume}
+	if o.resume != "" {
+		b, err := readFile(filepath.Join(w.dir, worldName))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &usageError{fmt.Errorf("%s holds no simulated card to go on with", dir)}
+			return nil, &usageError{fmt.Errorf("%s holds no simulated card to go on with", w.dir)}
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &w.World)
 		}
 		if err != nil {
+			return nil, &usageError{fmt.Errorf("%s: %w", filepath.Join(w.dir, worldName), err)}
+		}
+		w.ahead.Store(w.World.Ahead)
+	} else {
+		if err := w.fromFlags(o); err != nil {
 			return nil, &usageError{err}
 		}
-		if err := json.Unmarshal(b, &w.World); err != nil {
-			return nil, &usageError{fmt.Errorf("%s: %w", filepath.Join(dir, "world.json"), err)}
-		}
-	} else if err := w.fromFlags(o); err != nil {
-		return nil, &usageError{err}
-	}
-	if dir == "" {
-		var err error
-		if dir, err = os.MkdirTemp("", "rxguard-prescriber-"); err != nil {
+		if w.dir, err = os.MkdirTemp("", "rxguard-prescriber-"); err != nil {
 			return nil, err
 		}
-		b, err := json.MarshalIndent(w.World, "", "  ")
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, "world.json"), b, 0o600)
-		}
-		if err != nil {
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, os.RemoveAll(w.dir))
+			}
+		}()
+		if err := w.save(); err != nil {
 			return nil, err
 		}
 	}
-	kit, err := signingtest.New(signingtest.Config{Dir: dir, Issued: w.World.Issued, Now: w.asOf()})
+	w.lock = flock.New(filepath.Join(w.dir, "world.lock"))
+	if free, err := w.lock.TryLock(); err != nil {
+		return nil, err
+	} else if !free {
+		return nil, &usageError{fmt.Errorf("another run works on the card in %s; wait until it has ended", w.dir)}
+	}
+	if w.kit, err = signingtest.New(signingtest.Config{Dir: w.dir, Issued: w.World.Issued, Now: w.asOf()}); err == nil {
+		w.rules, err = w.advisories()
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.close(false))
+	}
+	return w, nil
+}
+
+const worldName = "world.json"
+
+// save writes down what a later run must know.
+func (w *world) save() error {
+	w.World.Ahead = w.ahead.Load()
+	b, err := json.MarshalIndent(w.World, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicwriter.WriteFile(filepath.Join(w.dir, worldName), b, 0o600)
+}
+
+// maxFile is more than any file that is read here has.
+const maxFile = 4 << 20
+
+// readFile reads a whole file, if it is not absurdly long.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	w.kit = kit
-	if w.rules, err = w.advisories(); err != nil {
-		_ = w.close()
-		return nil, err
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s is longer than %d bytes", name, maxFile)
 	}
-	return w, nil
+	return b, err
 }
 
 func (w *world) fromFlags(o options) error {
 	w.World = worldFile{At: o.at, Issued: o.issued, Builtin: !o.at.IsZero() || !o.issued.IsZero()}
 	if o.prepare != "" {
-		b, err := os.ReadFile(o.prepare)
+		b, err := readFile(o.prepare)
 		if err != nil {
 			return err
 		}
@@ -92,9 +130,15 @@ func (w *world) fromFlags(o options) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.prepare, err)
 		}
+		if err := simulable(p.Time()); err != nil {
+			return fmt.Errorf("%s: its timestamp %w", o.prepare, err)
+		}
 		w.World.Prepare = b
-		if w.World.At.IsZero() && o.issued.IsZero() {
-			// Renewed before it was prepared, signed after: see advance.
+		switch {
+		case !o.at.IsZero():
+		case !o.issued.IsZero():
+			w.World.At = p.Time()
+		default: // renewed before it was prepared, signed after: see advance
 			w.World.At = p.Time().Add(-reseating / 2)
 		}
 	}
@@ -108,13 +152,22 @@ func (w *world) fromFlags(o options) error {
 	return nil
 }
 
-// now is the world's clock: the machine's, or one that runs on from the judged
-// instant.
+// simulable tells whether the simulation can be judged at an instant: its authority
+// lives from 2000 to 2099.
+func simulable(t time.Time) error {
+	if y := t.UTC().Year(); y < 2001 || y > 2090 {
+		return fmt.Errorf("%s is outside the years 2001 to 2090 of the simulation", t.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// now is the world's clock: the machine's, or one that stands at the judged instant
+// and moves by advance alone.
 func (w *world) now() time.Time {
 	if w.World.At.IsZero() {
 		return time.Now()
 	}
-	return w.World.At.Add(w.ahead + time.Since(w.start))
+	return w.World.At.Add(time.Duration(w.ahead.Load()))
 }
 
 // reseating is how long a person takes to take a card out and put it back, by a
@@ -123,7 +176,10 @@ func (w *world) now() time.Time {
 const reseating = time.Minute
 
 // advance lets that time pass.
-func (w *world) advance() { w.ahead += reseating }
+func (w *world) advance() error {
+	w.ahead.Add(int64(reseating))
+	return w.save()
+}
 
 // asOf is the clock for a Signer and a Renewer; nil where it is the machine's.
 func (w *world) asOf() func() time.Time {
@@ -133,16 +189,53 @@ func (w *world) asOf() func() time.Time {
 	return w.now
 }
 
-func (w *world) file(name string) string { return filepath.Join(w.kit.Dir(), name) }
+// fits tells whether a certificate that is issued now would fit the answer that is to
+// be signed: the national service wants notBefore < timestamp < notAfter.
+func (w *world) fits() error {
+	if w.World.Prepare == nil {
+		return nil
+	}
+	p, err := w.prepared()
+	if err != nil {
+		return err
+	}
+	from := w.now()
+	if w.asOf() == nil {
+		from = from.Add(-5 * time.Minute) // the authority back-dates
+	}
+	if until := from.AddDate(2, 0, 0); !from.Before(p.Time()) || !p.Time().Before(until) {
+		return fmt.Errorf("the answer was prepared at %s, and a certificate renewed now is valid from %s to %s: the national service would answer \"Certificate expired when signed\"",
+			p.Timestamp(), from.Format(time.RFC3339), until.Format(time.RFC3339))
+	}
+	return nil
+}
 
-// close ends the simulation. Its folder goes too, unless it is wanted.
-func (w *world) close() error {
-	err := w.kit.Close()
-	if !w.keep {
-		err = errors.Join(err, os.RemoveAll(w.kit.Dir()))
+func (w *world) file(name string) string { return filepath.Join(w.dir, name) }
+
+// close ends the simulation. When remove is set, what the simulation wrote goes too,
+// and the folder with it unless it holds something else.
+func (w *world) close(remove bool) error {
+	var err error
+	if w.kit != nil {
+		err = w.kit.Close()
+	}
+	if remove {
+		for _, name := range []string{worldName, "card.json", "ca.json", "passcode", oldName, recordName, recordName + ".head", recordName + ".lock", "state"} {
+			err = errors.Join(err, os.RemoveAll(w.file(name)))
+		}
+	}
+	err = errors.Join(err, w.lock.Close())
+	if remove {
+		err = errors.Join(err, os.RemoveAll(w.lock.Path()))
+		_ = os.Remove(w.dir) // not when something else is in it
 	}
 	return err
 }
+
+const (
+	oldName    = "old-certificate.pem"
+	recordName = "record.jsonl"
+)
 
 // advisories is the rule set: the built-in notice, and unless the flags ask for
 // that alone, a notice of the simulation that is in force and covers the card.
