@@ -425,7 +425,7 @@ var errUnsuitable = errors.New("signing: the card's certificate does not suit th
 // this certificate at all.
 func suits(x *x509.Certificate, m tbs.Message, accepts func(*x509.Certificate) error) error {
 	if _, ok := x.PublicKey.(*rsa.PublicKey); !ok && tbs.RSAOnly(m) {
-		return fmt.Errorf("%w: it has an %v key, and the verifiers of this document know RSA alone", errUnsuitable, x.PublicKeyAlgorithm)
+		return fmt.Errorf("%w: it has an %v key, and the verifiers of this document know RSA alone; a card with an RSA signing key is needed, from the Registration Authority", errUnsuitable, x.PublicKeyAlgorithm)
 	}
 	if accepts != nil {
 		if err := accepts(x); err != nil {

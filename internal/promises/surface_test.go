@@ -172,10 +172,29 @@ func stale(text string, tests map[string]bool) []string {
 	return slices.Compact(list)
 }
 
+var inPackages = regexp.MustCompile("((?:`Test\\w+`(?:, )?)+) \\(([^)]*)\\)")
+
+// elsewhere lists the tests that a paper names, as `TestX`, `TestY` (package), in a
+// package where they are not.
+func elsewhere(text string, in map[string]bool) []string {
+	var list []string
+	for _, m := range inPackages.FindAllStringSubmatch(text, -1) {
+		for _, test := range named.FindAllString(m[1], -1) {
+			for pkg := range strings.SplitSeq(m[2], ", ") {
+				if !in[pkg+" "+test] {
+					list = append(list, pkg+" "+test)
+				}
+			}
+		}
+	}
+	return list
+}
+
 // SECURITY.md names the test of each promise: a test that was renamed or is gone
 // leaves a promise that nobody keeps.
 func TestPapersNameTestsThatAreThere(t *testing.T) {
 	tests := make(map[string]bool)
+	in := make(map[string]bool) // "package test"
 	require.NoError(t, filepath.WalkDir(root(), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
 			return err
@@ -187,6 +206,11 @@ func TestPapersNameTestsThatAreThere(t *testing.T) {
 		for _, d := range f.Decls {
 			if d, ok := d.(*ast.FuncDecl); ok && d.Recv == nil {
 				tests[d.Name.Name] = true
+				dir, err := filepath.Rel(root(), filepath.Dir(name))
+				if err != nil {
+					return err
+				}
+				in[filepath.ToSlash(dir)+" "+d.Name.Name] = true
 			}
 		}
 		return nil
@@ -198,6 +222,8 @@ func TestPapersNameTestsThatAreThere(t *testing.T) {
 		b, err := os.ReadFile(p)
 		require.NoError(t, err)
 		assert.Empty(t, stale(string(b), tests), "%s names tests that are not there", filepath.Base(p))
+		assert.Empty(t, elsewhere(string(b), in), "%s names tests in packages where they are not", filepath.Base(p))
 	}
+	assert.Equal(t, []string{"guard TestPapersNameTestsThatAreThere"}, elsewhere("kept by `TestPapersNameTestsThatAreThere` (guard)", in), "planted")
 	assert.Equal(t, []string{"TestThatIsNotThere"}, stale("kept by `TestThatIsNotThere` and `TestPapersNameTestsThatAreThere`", tests), "planted")
 }
