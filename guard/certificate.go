@@ -179,7 +179,7 @@ func startsWithUserID(cn string) bool {
 // X509 returns a copy of the parsed certificate, parsed anew for each call, so that
 // nothing a caller does to it reaches what is judged; nil of the zero value.
 func (c *Certificate) X509() *x509.Certificate {
-	if c.x == nil {
+	if c == nil || c.x == nil {
 		return nil
 	}
 	x, err := x509.ParseCertificate(bytes.Clone(c.x.Raw))
@@ -190,7 +190,12 @@ func (c *Certificate) X509() *x509.Certificate {
 }
 
 // Info returns what verdicts show of the certificate.
-func (c *Certificate) Info() CertificateInfo { return c.info }
+func (c *Certificate) Info() CertificateInfo {
+	if c == nil {
+		return CertificateInfo{}
+	}
+	return c.info
+}
 
 // Simulated tells whether subject or issuer is marked as the simulation's, by
 // SimulatedOrganization.

@@ -43,11 +43,11 @@ var whyText = map[string]string{
 	whyCannot:        "This card cannot be renewed here.",
 	whyKeepsOld:      "This card cannot remove its old certificate.",
 	whyRejected:      "The renewal service said no.",
-	whyWrong:         "The renewal service sent a certificate that is not for this card. It was not written.",
-	whyAffectedAgain: "The new certificate is affected by the same problem. It was not written.",
-	whyExpired:       "The new certificate has expired already. It was not written.",
-	whyNotYetValid:   "The new certificate is not valid yet. It was not written.",
-	whyJudged:        "The new certificate is not good enough to sign with. It was not written.",
+	whyWrong:         "The renewal service sent a certificate that is not for this card. It is not used.",
+	whyAffectedAgain: "The new certificate is affected by the same problem. It is not used.",
+	whyExpired:       "The new certificate has expired already. It is not used.",
+	whyNotYetValid:   "The new certificate is not valid yet. It is not used.",
+	whyJudged:        "The new certificate is not good enough to sign with. It is not used.",
 	whyChanged:       "The card was changed elsewhere before its renewal was finished.",
 }
 

@@ -34,7 +34,7 @@ func (r *run) probe(ctx context.Context) error {
 
 // asked is the request as the authority gets it, the same in each repetition.
 func (r *run) asked() Request {
-	q := Request{ID: r.p.id, CSR: r.p.csr, Now: r.now()}
+	q := Request{ID: r.p.id, CSR: bytes.Clone(r.p.csr), Now: r.now()}
 	if old := r.oldCertificate(); old != nil {
 		q.Current = old.X509()
 	}
@@ -80,6 +80,13 @@ func (r *run) enrol(ctx context.Context, again bool) (certificate []byte, chain 
 	}
 	if err := r.crash("after authority"); err != nil {
 		return nil, nil, err
+	}
+	a.Certificate = bytes.Clone(a.Certificate) // what is judged is what is written
+	for i, c := range a.Chain {
+		if i == 0 {
+			a.Chain = slices.Clone(a.Chain)
+		}
+		a.Chain[i] = bytes.Clone(c)
 	}
 	if len(a.Certificate) == 0 {
 		if a.Pending.IsZero() {
@@ -179,7 +186,9 @@ func (r *run) confirm(ctx context.Context) error {
 	if err := r.crash("before confirm"); err != nil {
 		return err
 	}
-	if err := r.ask(ctx, func(t *Transport) error { return c.Confirm(ctx, t, r.asked(), r.p.cert, r.proof) }); err != nil {
+	if err := r.ask(ctx, func(t *Transport) error {
+		return c.Confirm(ctx, t, r.asked(), bytes.Clone(r.p.cert), Proof{bytes.Clone(r.proof.Challenge), bytes.Clone(r.proof.Signature)})
+	}); err != nil {
 		return err
 	}
 	return r.crash("after confirm")

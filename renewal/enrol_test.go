@@ -52,7 +52,7 @@ func TestTheNewCertificateIsJudgedBeforeItIsWritten(t *testing.T) {
 			w := newWorld(t, func(u *setUp) { u.notice = x.notice })
 			w.ca.order = x.order
 			res, err := w.renewer().Renew(t.Context(), nil)
-			ends(t, res, err, NotOffered, x.says, "It was not written.", "The old certificate is still on the card.")
+			ends(t, res, err, NotOffered, x.says, "It is not used.", "The old certificate is still on the card.")
 			assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
 			assert.Equal(t, advisory.Reseat, res.Remedies[1].Kind)
 			assert.Nil(t, res.New)

@@ -135,7 +135,7 @@ func (t *Transport) Client(roots *x509.CertPool) *http.Client {
 // AuthenticatesAs returns the certificate that the card authenticates with; nil
 // without client authentication.
 func (t *Transport) AuthenticatesAs() *x509.Certificate {
-	if t.certificate == nil {
+	if t == nil || t.certificate == nil {
 		return nil
 	}
 	return t.certificate.Leaf

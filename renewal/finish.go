@@ -21,9 +21,9 @@ import (
 // right, Resumable for a renewal that is not finished, WrongCard for another card
 // in the reader, Refusal for a card that cannot sign as it is.
 func (r *Renewer) Finish(ctx context.Context, s *signing.Signer) (Result, error) {
-	if s == nil {
+	if s == nil || r == nil || r.c.Card == nil {
 		return ended(Result{Outcome: Refusal, Text: "The renewal could not be finished.", Remedies: []advisory.Remedy{askIT}},
-			errors.New("renewal: no signer; wanted one from signing.New, for the same card"))
+			errors.New("renewal: no signer or no renewer; wanted one from signing.New and one from New, for the same card"))
 	}
 	r.mu.Lock()
 	serial := r.last

@@ -2,6 +2,8 @@ package renewal
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"time"
 
 	"github.com/rxguard/rxguard/internal/card"
@@ -92,5 +94,9 @@ func (r *run) reexpect(ctx context.Context) error {
 	if err := r.record(r.held.ID, signing.EventGivenUp, r.judge(), whyChanged); err != nil {
 		return err
 	}
-	return r.setHold(ctx, r.held.ID, state.Reseat, r.v.signing.Certificate.Info().SHA256)
+	// Under another id: a re-seat that was seen under the hold as it was, here or in
+	// another process, does not count for this one.
+	var id [16]byte
+	rand.Read(id[:])
+	return r.setHold(ctx, hex.EncodeToString(id[:]), state.Reseat, r.v.signing.Certificate.Info().SHA256)
 }

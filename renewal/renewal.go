@@ -105,6 +105,12 @@ type view struct {
 
 // open opens a session and looks at the card.
 func (r *Renewer) open(ctx context.Context) (*view, error) {
+	if r == nil || r.c.Card == nil {
+		return nil, errors.New("renewal: no renewer; wanted one from New")
+	}
+	if card.Closed(r.c.Card) {
+		return nil, fmt.Errorf("renewal: %w", card.ErrClosed)
+	}
 	s, err := card.TokenOf(r.c.Card).Open(ctx)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package renewal
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,7 +61,13 @@ func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
 	case NotNeeded:
 		return res, nil
 	}
-	return ended(res, plan.Verdict.Err())
+	if err := plan.Verdict.Err(); err != nil {
+		if rerr := r.record("", signing.EventRefused, plan.Verdict, ""); rerr != nil {
+			err = errors.Join(err, rerr)
+		}
+		return ended(res, err)
+	}
+	return ended(res, nil)
 }
 
 // run is one call on one card, under the card's renewal lock.
@@ -110,6 +117,20 @@ func (r *run) all(ctx context.Context) (Result, error) {
 	if err := r.keepHold(ctx); err != nil {
 		return r.stopped(err)
 	}
+	// What an earlier run was issued is judged by the rules of now, until the old
+	// certificate is about to be removed.
+	if r.p.done[StepEnrol] && !r.p.begun[StepSwitch] {
+		csr, err := x509.ParseCertificateRequest(r.p.csr)
+		if err == nil {
+			err = r.judgeNew(r.p.cert, csr)
+		}
+		if err != nil {
+			if up := r.ends(err); up != nil {
+				return r.giveUp(ctx, up)
+			}
+			return r.stopped(err)
+		}
+	}
 	for _, step := range Steps[1 : len(Steps)-1] {
 		if r.p.done[step] {
 			continue
@@ -117,6 +138,9 @@ func (r *run) all(ctx context.Context) (Result, error) {
 		// A safe point: what is done is written down, what is not was not begun.
 		if err := ctx.Err(); err != nil {
 			return r.stopped(err)
+		}
+		if card.Closed(r.c.Card) {
+			return r.stopped(fmt.Errorf("renewal: %w", card.ErrClosed))
 		}
 		r.m.at(step, false)
 		if err := r.step(ctx, step); err != nil {

@@ -44,7 +44,8 @@ func (s *Signer) endHoldInTurn(ctx context.Context) error {
 		d.loggedIn = !d.pair.AlwaysAuthenticate
 		return nil
 	default:
-		return onlyHold(s.g, snap, s.now()).Err()
+		v := onlyHold(s.g, snap, s.now())
+		return s.record(ctx, EntryOf(EventRefused, v), v.Err())
 	}
 }
 

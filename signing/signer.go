@@ -34,6 +34,7 @@ type Signer struct {
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // of the work under way
+	closes uint64                  // how often Close was called
 }
 
 // desk is an open session with what was read in it: the card as it is in this
@@ -101,6 +102,7 @@ func (s *Signer) Close() error {
 		return nil
 	}
 	s.mu.Lock()
+	s.closes++
 	if s.cancel != nil {
 		s.cancel(errClosed)
 	}
@@ -120,6 +122,9 @@ func (s *Signer) begin(ctx context.Context) (_ context.Context, end func(), err 
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
+	s.mu.Lock()
+	closes := s.closes
+	s.mu.Unlock()
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -128,6 +133,7 @@ func (s *Signer) begin(ctx context.Context) (_ context.Context, end func(), err 
 	ctx, cancel := context.WithCancelCause(ctx)
 	s.mu.Lock()
 	s.cancel = cancel
+	meanwhile := s.closes != closes
 	s.mu.Unlock()
 	end = func() {
 		s.mu.Lock()
@@ -137,6 +143,10 @@ func (s *Signer) begin(ctx context.Context) (_ context.Context, end func(), err 
 		<-s.turn
 	}
 	// After cancel is set, so that a card that closes now is seen here or there.
+	if meanwhile {
+		end()
+		return nil, nil, errClosed
+	}
 	if card.Closed(s.card) {
 		end()
 		return nil, nil, fmt.Errorf("signing: %w", card.ErrClosed)
@@ -185,6 +195,7 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 		}
 		return none, v, s.refuse(ctx, m, v, err)
 	}
+	suited := !d.loggedIn
 	if !d.loggedIn {
 		// Judged before the passcode is asked, so that nobody enters one for
 		// nothing; a hold that only waits for the passcode is no obstacle here.
@@ -202,7 +213,7 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 			return none, v, s.notSigned(ctx, m, v, err)
 		}
 	}
-	return s.signNow(ctx, m, d, accepts)
+	return s.signNow(ctx, m, d, suited, accepts)
 }
 
 // permit asks the guard, and then whether the certificate suits the document. The
@@ -212,7 +223,7 @@ func (s *Signer) permit(ctx context.Context, m tbs.Message, d *desk, snap guard.
 	if !v.Decision.Permits() {
 		return v, s.refuse(ctx, m, v, nil)
 	}
-	if err := suits(d.pair.Certificate.X509(), m, accepts); err != nil {
+	if err := suits(ctx, d.pair.Certificate.X509(), m, accepts); err != nil {
 		return v, s.notSigned(ctx, m, v, err)
 	}
 	return v, nil
@@ -220,17 +231,23 @@ func (s *Signer) permit(ctx context.Context, m tbs.Message, d *desk, snap guard.
 
 // signNow judges, signs, verifies and records. The card's lock keeps a renewal in
 // another process from beginning between the judgement and the signature.
-func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
+func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, suited bool, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
+	if d.loggedIn && !suited {
+		if v, err := s.permit(ctx, m, d, s.snapshot(d), accepts); err != nil {
+			return none, v, err
+		}
+	}
 	unlock, err := s.lock(ctx, d.id)
 	if err != nil {
 		v := s.g.Judge(s.snapshot(d), s.now())
 		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	defer unlock()
-	v, err := s.permit(ctx, m, d, s.snapshot(d), accepts)
-	if err != nil {
-		return none, v, err
+	// Judged directly before the key is used, with nobody else's code in between.
+	v := s.g.Judge(s.snapshot(d), s.now())
+	if !v.Decision.Permits() {
+		return none, v, s.refuse(ctx, m, v, nil)
 	}
 	value, err := d.s.Sign(ctx, d.pair.ID, tbs.Digest(m), tbs.Hash(m))
 	if err == nil {
@@ -423,12 +440,17 @@ var errUnsuitable = errors.New("signing: the card's certificate does not suit th
 
 // suits tells before the passcode is asked whether the document can be signed with
 // this certificate at all.
-func suits(x *x509.Certificate, m tbs.Message, accepts func(*x509.Certificate) error) error {
+func suits(ctx context.Context, x *x509.Certificate, m tbs.Message, accepts func(*x509.Certificate) error) error {
 	if _, ok := x.PublicKey.(*rsa.PublicKey); !ok && tbs.RSAOnly(m) {
 		return fmt.Errorf("%w: it has an %v key, and the verifiers of this document know RSA alone; a card with an RSA signing key is needed, from the Registration Authority", errUnsuitable, x.PublicKeyAlgorithm)
 	}
 	if accepts != nil {
-		if err := accepts(x); err != nil {
+		// Another's code: it may call Close, which waits for this signature's end.
+		_, err := card.Ask(ctx, func() (struct{}, error) { return struct{}{}, accepts(x) }, nil)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %w", errUnsuitable, err)
 		}
 	}

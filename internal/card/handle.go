@@ -103,6 +103,9 @@ var closed guard.Snapshot
 // hold changed. Ask for the channel before the snapshot, so that no change is
 // missed.
 func (h *Handle) Changed() <-chan struct{} {
+	if h == nil {
+		return nil // no card never changes
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.changed == nil {
@@ -111,8 +114,8 @@ func (h *Handle) Changed() <-chan struct{} {
 	return h.changed
 }
 
-// Close stops what watches the card, ends a signature under way and the sessions,
-// and waits for their ends. A closed card cannot be used again. Closing twice is
+// Close stops what watches the card, ends a signature under way and the Signers'
+// sessions, and waits for their ends; a renewal under way stops after its step. A closed card cannot be used again. Closing twice is
 // harmless.
 func (h *Handle) Close() error {
 	if h == nil {

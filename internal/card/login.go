@@ -32,7 +32,7 @@ func Login(ctx context.Context, h *Handle, s Session, why Purpose) error {
 	if h.opts.PIN == nil {
 		return Errorf(PINCancelled, "login", "%s: no passcode callback is configured", info.name())
 	}
-	pin, err := ask(ctx, func() ([]byte, error) { return h.opts.PIN(ctx, req) }, func(late []byte) { clear(late) })
+	pin, err := Ask(ctx, func() ([]byte, error) { return h.opts.PIN(ctx, req) }, func(late []byte) { clear(late) })
 	defer clear(pin)
 	if err == nil {
 		err = ctx.Err()
@@ -50,6 +50,20 @@ func Login(ctx context.Context, h *Handle, s Session, why Purpose) error {
 	case info.MaxPIN > 0 && len(pin) > info.MaxPIN:
 		return Errorf(PINLength, "login", "it is longer than %d characters", info.MaxPIN)
 	}
+	// The prompt may have taken minutes, in which another window spent tries.
+	now, err := s.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Locked {
+		return Errorf(PINLocked, "login", "%s", info.name())
+	}
+	if now.FinalTry && !info.FinalTry {
+		req.FewTries, req.LastTry = now.CountLow, true
+		if err := lastTry(ctx, h, req); err != nil {
+			return &Error{Kind: LastTry, Op: "login", TriesLeft: 1, Detail: info.name(), Err: err}
+		}
+	}
 	return s.Login(ctx, pin)
 }
 
@@ -58,18 +72,18 @@ func lastTry(ctx context.Context, h *Handle, req PINRequest) error {
 	if h.opts.LastTry == nil {
 		return errors.New("nobody can be asked: no callback for the last try is configured")
 	}
-	yes, err := ask(ctx, func() (bool, error) { return h.opts.LastTry(ctx, req) }, nil)
+	yes, err := Ask(ctx, func() (bool, error) { return h.opts.LastTry(ctx, req) }, nil)
 	if err == nil && !yes {
 		err = errors.New("the answer was no")
 	}
 	return err
 }
 
-// ask calls a callback of the application and waits for its answer or for ctx,
+// Ask calls a callback of the application and waits for its answer or for ctx,
 // which the callback need not heed: it may be waiting for a person, or for the
 // very goroutine that ended ctx. late takes an answer that comes afterwards. A
 // panic of the callback happens in the caller.
-func ask[T any](ctx context.Context, f func() (T, error), late func(T)) (T, error) {
+func Ask[T any](ctx context.Context, f func() (T, error), late func(T)) (T, error) {
 	type answer struct {
 		v        T
 		err      error

@@ -161,15 +161,15 @@ func leavesAPrompt(t *testing.T) {
 	assert.Equal(t, make([]byte, 6), handed, "what came too late is wiped")
 
 	// Nobody is asked when it has ended before.
-	_, err = ask(ctx, func() (int, error) { panic("asked") }, nil)
+	_, err = Ask(ctx, func() (int, error) { panic("asked") }, nil)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
 func TestACallbackThatDoesNotReturn(t *testing.T) {
 	assert.PanicsWithValue(t, "out of paper", func() {
-		_, _ = ask(t.Context(), func() (int, error) { panic("out of paper") }, nil)
+		_, _ = Ask(t.Context(), func() (int, error) { panic("out of paper") }, nil)
 	})
-	_, err := ask(t.Context(), func() (int, error) {
+	_, err := Ask(t.Context(), func() (int, error) {
 		runtime.Goexit()
 		return 0, nil
 	}, nil)
