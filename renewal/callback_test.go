@@ -51,7 +51,7 @@ func TestACertificateThatWaitedIsJudgedAgain(t *testing.T) {
 			assert.Equal(t, NotOffered, res.Outcome)
 			assert.Contains(t, res.Text, "affected by the same problem")
 			pairs := w.onCard()
-			require.Contains(t, pairs, fmt.Sprintf("%s", testcard.SigningID()))
+			require.Contains(t, pairs, string(testcard.SigningID()))
 		})
 	}
 }
