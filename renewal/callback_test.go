@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/big"
 	"testing"
 	"time"
 
@@ -56,21 +57,20 @@ func TestACertificateThatWaitedIsJudgedAgain(t *testing.T) {
 	}
 }
 
-// second is another certificate of the same length for the request's key, an
-// affected one.
+// second is another certificate for the request's key, an affected one, that takes
+// as many bytes as the first, whose serial number is as long.
 func second(t *testing.T, q Request, length int) []byte {
 	t.Helper()
 	csr, err := x509.ParseCertificateRequest(q.CSR)
 	require.NoError(t, err)
-	for range 100 {
-		x, err := theCA().Issue(testcard.Signing, csr.PublicKey, testcard.IssueOptions{RawSubject: csr.RawSubject, NotBefore: issued})
-		require.NoError(t, err)
-		if len(x.Raw) == length {
-			return x.Raw
-		}
-	}
-	t.Fatal("no certificate of that length came")
-	return nil
+	x, err := theCA().Issue(testcard.Signing, csr.PublicKey, testcard.IssueOptions{RawSubject: csr.RawSubject, NotBefore: issued, Serial: big.NewInt(0x1235)})
+	require.NoError(t, err)
+	require.Len(t, x.Raw, length)
+	return x.Raw
+}
+
+func serial1234(_ *testcard.Profile, _ *any, o *testcard.IssueOptions) {
+	o.Serial = big.NewInt(0x1234)
 }
 
 // scrawler is an Enroller that writes over everything that it is handed.
@@ -92,6 +92,7 @@ func (s *scrawler) Confirm(_ context.Context, _ *Transport, q Request, certifica
 func TestWhatWasJudgedIsWhatIsWritten(t *testing.T) {
 	t.Run("Confirm writes over what it got", func(t *testing.T) {
 		w := newWorld(t)
+		w.ca.order = serial1234
 		s := &scrawler{authority: w.ca}
 		w.ca.answer = func(_ int, q Request) (Answer, error) {
 			a, err := w.ca.issue(q)
@@ -109,6 +110,7 @@ func TestWhatWasJudgedIsWhatIsWritten(t *testing.T) {
 	})
 	t.Run("the answer changes after it was judged", func(t *testing.T) {
 		w := newWorld(t)
+		w.ca.order = serial1234
 		var handedIn, over []byte
 		w.ca.answer = func(_ int, q Request) (Answer, error) {
 			a, err := w.ca.issue(q)
