@@ -150,14 +150,14 @@ func TestCrashMatrix(t *testing.T) {
 		w := newWorld(t)
 		w.ca.order = s.order
 		events := 0
-		w.sim.Hook(func(testcard.Event) error { events++; return nil })
+		end := w.hook(func(testcard.Event) error { events++; return nil })
 		_, _ = w.crashing(func(string) error { return nil }).Renew(t.Context(), nil)
-		w.sim.Hook(nil)
+		end()
 		for at := 1; at <= events; at++ {
 			w := newWorld(t)
 			w.ca.order = s.order
 			n, what := 0, ""
-			w.sim.Hook(func(e testcard.Event) error {
+			end := w.hook(func(e testcard.Event) error {
 				if n++; n < at {
 					return nil
 				}
@@ -167,7 +167,7 @@ func TestCrashMatrix(t *testing.T) {
 				return errCrash // a killed process does nothing more
 			})
 			_, err := w.crashing(func(string) error { return nil }).Renew(t.Context(), nil)
-			w.sim.Hook(nil)
+			end()
 			w.sound(what)
 			require.LessOrEqual(t, len(w.ops(testcard.OpGenerate)), 1, what)
 			w.restart()
@@ -199,12 +199,12 @@ func TestCrashesInRandomSequences(t *testing.T) {
 	need.Cases(t, 500)
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(rapidTB{t, r})
-		defer w.card.Close()
+		defer func() { _ = w.card.Close() }() // the one of the last restart
 		s := rapid.SampledFrom(scenarios).Draw(r, "scenario")
 		w.ca.order = s.order
 		for range rapid.IntRange(1, 4).Draw(r, "interruptions") {
 			w.ca.answer = nil
-			crash := func(string) error { return nil }
+			crash, end := func(string) error { return nil }, func() {}
 			switch fault := rapid.SampledFrom([]string{"killed", "pulled", "broken", "answer lost", "unavailable", "pending", "wrong passcode"}).Draw(r, "fault"); fault {
 			case "killed":
 				at, n := rapid.IntRange(1, 55).Draw(r, "point"), 0
@@ -216,7 +216,7 @@ func TestCrashesInRandomSequences(t *testing.T) {
 				}
 			case "pulled", "broken":
 				at, n := rapid.IntRange(1, 60).Draw(r, "event"), 0
-				w.sim.Hook(func(e testcard.Event) error {
+				end = w.hook(func(e testcard.Event) error {
 					if n++; n != at {
 						return nil
 					}
@@ -246,7 +246,7 @@ func TestCrashesInRandomSequences(t *testing.T) {
 				_, _ = renewer.Renew(t.Context(), nil)
 			}
 			w.person.pin = thePIN
-			w.sim.Hook(nil)
+			end()
 			require.NoError(w.t, w.sim.SetPIN([]byte(thePIN)))
 			w.sim.Insert()
 			w.see(func(s guard.Snapshot) bool { return !errors.Is(s.Err, guard.ErrNoCard) })

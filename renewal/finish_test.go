@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -178,4 +179,33 @@ func TestAClosedCard(t *testing.T) {
 	require.NoError(t, w.card.Close())
 	res, err := r.Finish(t.Context(), s)
 	ends(t, res, err, Resumable)
+}
+
+// A process that is killed directly after it set the hold has told nobody of it. The
+// next one says "take it out", and a card that comes out and in at that very moment
+// must count: the watcher has to have seen the card in under the hold before.
+func TestACardThatIsReseatedAtOnceAfterAResumedRenewalCounts(t *testing.T) {
+	for _, at := range []string{"after hold reseat", "before reseat done", "after reseat done"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			killed := false
+			_, err := w.crashing(func(point string) error {
+				if killed = killed || point == at; killed {
+					return errCrash
+				}
+				return nil
+			}).Renew(t.Context(), nil)
+			require.ErrorIs(t, err, errCrash)
+			w.mustRenew()
+			w.sim.Remove()
+			w.sim.Insert()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			res, err := w.renewer().Finish(ctx, w.signer())
+			require.NoError(t, err)
+			require.Equal(t, Completed, res.Outcome, res.Text)
+			w.mustSign()
+		})
+	}
 }

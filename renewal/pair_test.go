@@ -54,9 +54,9 @@ func selfSigned(t *testing.T, subject []byte, pub crypto.PublicKey, usage x509.K
 func TestTheOldPairStaysUntilTheNewOneIsProved(t *testing.T) {
 	t.Parallel()
 	count := func(w *world) (n int) {
-		w.sim.Hook(func(testcard.Event) error { n++; return nil })
+		end := w.hook(func(testcard.Event) error { n++; return nil })
 		w.mustRenew()
-		w.sim.Hook(nil)
+		end()
 		return n
 	}
 	events := count(newWorld(t))
@@ -67,7 +67,7 @@ func TestTheOldPairStaysUntilTheNewOneIsProved(t *testing.T) {
 			w := newWorld(t)
 			r := w.renewer()
 			n, what := 0, ""
-			w.sim.Hook(func(e testcard.Event) error {
+			end := w.hook(func(e testcard.Event) error {
 				if n++; n != at {
 					return nil
 				}
@@ -79,7 +79,7 @@ func TestTheOldPairStaysUntilTheNewOneIsProved(t *testing.T) {
 				return card.Errorf(card.Fault, string(e.Op), "broken by the test")
 			})
 			res, err := r.Renew(t.Context(), nil)
-			w.sim.Hook(nil)
+			end()
 			if err != nil {
 				require.Equal(t, Resumable, res.Outcome, "%s: %v", what, err)
 				pulled++

@@ -56,6 +56,11 @@ func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
 	}
 	switch res.Outcome {
 	case ReseatCard:
+		// The person takes the card out now, and the watcher must have seen it in
+		// under this hold by then.
+		if r.held != nil {
+			card.Refresh(r.c.Card)
+		}
 		res.Step = StepReseat
 		return res, nil
 	case NotNeeded:

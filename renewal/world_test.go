@@ -278,6 +278,27 @@ func (w *world) reseat() {
 	w.see(func(s guard.Snapshot) bool { return !errors.Is(s.Err, guard.ErrNoCard) })
 }
 
+// hook has f called for one operation on the card at a time, the watcher's too,
+// until end is called.
+func (w *world) hook(f func(testcard.Event) error) (end func()) {
+	var mu sync.Mutex
+	over := false
+	w.sim.Hook(func(e testcard.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return nil
+		}
+		return f(e)
+	})
+	return func() {
+		w.sim.Hook(nil)
+		mu.Lock()
+		over = true
+		mu.Unlock()
+	}
+}
+
 // see waits for a snapshot.
 func (w *world) see(wanted func(guard.Snapshot) bool) {
 	w.t.Helper()
