@@ -19,14 +19,16 @@ import (
 // leaves this package, and only the new key and the authentication key are ever
 // made one.
 type cardKey struct {
-	ctx context.Context
-	s   card.Session
-	id  []byte
-	pub crypto.PublicKey
+	ctx    context.Context
+	asking context.Context // of the passcode: the person may stop there
+	s      card.Session
+	id     []byte
+	pub    crypto.PublicKey
 
-	// login is asked before each signature of a key that wants that; nil: it does
-	// not.
+	// login asks for the passcode: before each signature where each says so, and
+	// where the card says that the login was lost.
 	login func(context.Context) error
+	each  bool
 
 	mu   sync.Mutex
 	open bool
@@ -43,13 +45,20 @@ func (k *cardKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]by
 	if !k.open {
 		return nil, errors.New("renewal: the card authenticates only while the authority is asked")
 	}
-	if k.login != nil {
-		if err := k.login(k.ctx); err != nil {
+	if k.each {
+		if err := k.login(k.asking); err != nil {
 			return nil, err
 		}
 	}
 	var sig []byte
 	sig, k.err = k.s.Sign(k.ctx, k.id, digest, opts)
+	if !k.each && card.IsKind(k.err, card.NotLoggedIn) && k.login != nil {
+		// A module that lets only its security officer change the card has logged the
+		// person out meanwhile.
+		if k.err = k.login(k.asking); k.err == nil {
+			sig, k.err = k.s.Sign(k.ctx, k.id, digest, opts)
+		}
+	}
 	return sig, k.err
 }
 
@@ -70,7 +79,10 @@ func (r *run) ask(ctx context.Context, f func(*Transport) error) error {
 		return r.v.aerr
 	}
 	leaf := r.v.auth.Certificate.X509()
-	key := &cardKey{ctx: ctx, s: r.v.s, id: r.v.auth.ID, pub: leaf.PublicKey}
+	key := &cardKey{
+		ctx: ctx, asking: ctx, s: r.v.s, id: r.v.auth.ID, pub: leaf.PublicKey,
+		login: r.askAgain, each: r.v.auth.AlwaysAuthenticate,
+	}
 	t := &Transport{
 		certificate: &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf},
 		now:         r.now,

@@ -92,7 +92,7 @@ func (r *run) newKey(ctx context.Context) (*cardKey, error) {
 	if len(private) == 0 {
 		return nil, card.Errorf(card.NotFound, "find", "the new key, CKA_ID %x", r.p.plan.NewID)
 	}
-	k := &cardKey{ctx: context.WithoutCancel(ctx), s: r.v.s, id: r.p.plan.NewID, open: true}
+	k := &cardKey{ctx: context.WithoutCancel(ctx), asking: ctx, s: r.v.s, id: r.p.plan.NewID, open: true}
 	for _, o := range append(private[:1:1], r.find(card.PublicKeyObject, r.p.plan.NewID)...) {
 		if k.pub == nil {
 			k.pub = o.Public
@@ -101,10 +101,13 @@ func (r *run) newKey(ctx context.Context) (*cardKey, error) {
 	if k.pub == nil {
 		return nil, card.Errorf(card.NotFound, "find", "the public half of the new key, CKA_ID %x", r.p.plan.NewID)
 	}
-	if private[0].AlwaysAuthenticate {
-		k.login = func(context.Context) error { return card.Login(ctx, r.c.Card, r.v.s, card.ToRenew) }
-	}
+	k.login, k.each = r.askAgain, private[0].AlwaysAuthenticate
 	return k, nil
+}
+
+// askAgain asks for the passcode once more, for one signature.
+func (r *run) askAgain(ctx context.Context) error {
+	return card.Login(ctx, r.c.Card, r.v.s, card.ToRenew)
 }
 
 // request makes the PKCS #10 request, signed by the new key, with the subject of
@@ -134,15 +137,13 @@ func (r *run) request(ctx context.Context) ([]byte, error) {
 	return csr, nil
 }
 
-// writeCertificate puts the certificate beside the new key and reads it back. A
-// partial one of an earlier run is replaced.
+// writeCertificate puts the certificate beside the new key and reads it back. What is
+// there is replaced: a partial one of an earlier run, or the placeholder that some
+// modules write with a new key, which they hide where it has none.
 func (r *run) writeCertificate(ctx context.Context) error {
 	id := r.p.plan.NewID
 	if r.newIsWritten() {
 		return nil
-	}
-	if err := r.destroy(ctx, id, never, card.CertificateObject); err != nil {
-		return err
 	}
 	if err := r.v.s.WriteCertificate(ctx, id, r.p.plan.NewLabel, r.p.cert); err != nil {
 		return err
@@ -219,10 +220,18 @@ func (r *run) retire(ctx context.Context) error {
 		return err
 	}
 	kept := false
-	err := r.destroy(context.WithoutCancel(ctx), r.p.plan.OldID, func(err error) bool {
+	tolerated := func(err error) bool {
 		kept = kept || cannot(err)
 		return cannot(err)
-	}, card.PrivateKeyObject, card.PublicKeyObject)
+	}
+	hard := context.WithoutCancel(ctx)
+	if id := r.p.plan.OldID; len(r.find(card.PrivateKeyObject, id)) == 0 {
+		// A module may hide a key whose certificate is gone.
+		if err := r.v.s.Destroy(hard, card.PrivateKeyObject, id); err != nil && !card.IsKind(err, card.NotFound) && !tolerated(err) {
+			return err
+		}
+	}
+	err := r.destroy(hard, r.p.plan.OldID, tolerated, card.PrivateKeyObject, card.PublicKeyObject)
 	if err != nil || !kept {
 		return err
 	}

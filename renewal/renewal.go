@@ -82,7 +82,7 @@ func New(c Config) (*Renewer, error) {
 		r.now = c.AsOf
 	}
 	dir, err := state.Machine()
-	if p := card.OptionsOf(c.Card).StateDir; simulated && p != "" {
+	if p := card.OptionsOf(c.Card).StateDir; p != "" {
 		dir, err = state.At(p), nil
 	}
 	if err != nil {

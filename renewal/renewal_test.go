@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/signing"
 )
 
@@ -41,15 +42,26 @@ func (realToken) Simulated() bool { return false }
 
 func TestARealCardTakesNoOtherClock(t *testing.T) {
 	w := newWorld(t)
-	h := card.NewHandle(realToken{w.sim.Token()}, card.Options{StateDir: t.TempDir()})
+	h := card.NewHandle(realToken{w.sim.Token()}, card.Options{})
 	_, err := New(Config{Card: h, Guard: w.g, Recorder: w.rec, Enroller: w.ca, AsOf: w.clock})
 	require.ErrorContains(t, err, "simulated cards")
 
-	// Nor another folder: its holds are the machine's.
 	r, err := New(Config{Card: h, Guard: w.g, Recorder: w.rec, Enroller: w.ca})
 	require.NoError(t, err)
-	assert.NotEqual(t, card.OptionsOf(h).StateDir, r.dir.Path())
 	assert.WithinDuration(t, time.Now(), r.now(), time.Hour)
+}
+
+// A folder of its own has a card from a Reader alone, which only this module makes.
+func TestARealCardIsBoundByTheHoldsOfTheMachine(t *testing.T) {
+	machine, err := state.Machine()
+	require.NoError(t, err)
+	w := newWorld(t)
+	for dir, want := range map[string]string{"": machine.Path(), w.dir.Path(): w.dir.Path()} {
+		h := card.NewHandle(realToken{w.sim.Token()}, card.Options{StateDir: dir})
+		r, err := New(Config{Card: h, Guard: w.g, Recorder: w.rec, Enroller: w.ca})
+		require.NoError(t, err)
+		assert.Equal(t, want, r.dir.Path())
+	}
 }
 
 func TestSessionsAreClosed(t *testing.T) {

@@ -109,7 +109,7 @@ func (r *run) all(ctx context.Context) (Result, error) {
 		if err := r.probe(ctx); err != nil {
 			return r.stopped(err)
 		}
-		if err := r.plant(); err != nil {
+		if err := r.plant(ctx); err != nil {
 			return r.stopped(err)
 		}
 	}
@@ -173,16 +173,19 @@ func (r *run) login(ctx context.Context) error {
 }
 
 // plant begins a renewal: the plan is on disk before anything is touched.
-func (r *run) plant() error {
-	var id, keyID [16]byte
+func (r *run) plant(ctx context.Context) error {
+	var id [16]byte
 	rand.Read(id[:])
-	rand.Read(keyID[:])
 	r.m.at(StepPlanned, false)
+	keyID, err := r.v.s.Vacant(ctx)
+	if err != nil {
+		return err
+	}
 	if err := r.write(JournalEntry{
 		Renewal: hex.EncodeToString(id[:]), Step: StepPlanned, Act: Done,
 		Serial: r.v.info.Serial, Label: r.v.info.Label,
 		OldID: r.v.signing.ID, OldCertificate: r.v.signing.Certificate.Info().SHA256,
-		NewID: keyID[:], NewLabel: "rxguard " + hex.EncodeToString(id[:4]),
+		NewID: keyID, NewLabel: "rxguard " + hex.EncodeToString(id[:4]),
 	}); err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	if err := d.s.Logout(ctx); err != nil {
 		return err
 	}
-	if err := card.Login(ctx, s.card, d.s, card.ToReseat); err != nil {
+	if err := s.enter(ctx, d, card.ToReseat); err != nil {
 		return err
 	}
 	unlock, err := s.dir.Lock(ctx, d.id, true)

@@ -4,14 +4,15 @@
 // The calls, in order: [Open] gives a [Card] and starts watching it; [New] binds
 // it to a guard and a [Recorder] as a [Signer]; [Sign] signs one document:
 //
-//	card, err := signing.Open(ctx, signing.Config{Reader: reader, PIN: askPasscode})
+//	card, err := signing.Open(ctx, signing.Config{Module: path, PIN: askPasscode})
 //	signer, err := signing.New(card, g, recorder)
 //	signed, err := signing.Sign(ctx, signer, prepared) // an eps.Prepared
 //
 // For every signature the Signer itself asks the guard, about the certificate that
-// it read in the very session that signs (one for each insertion of the card) and
-// the machine's holds as they are on disk now. It asks the person for the passcode
-// when the card wants it, signs, verifies the signature with the certificate's key,
+// it read in the very session that signs (one for each insertion of the card; read
+// again after the login where the card hides its private keys until then) and the
+// machine's holds as they are on disk now. It asks the person for the passcode when
+// the card wants it, signs, verifies the signature with the certificate's key,
 // and records the decision; only then is the signature released. There is no other
 // way to the key: a Card is opaque, and only documents that this module parsed can
 // be signed.
@@ -19,6 +20,9 @@
 // A card that was renewed, or whose renewal was given up, is on hold until this or
 // another running process saw it taken out and put back and its passcode was
 // entered afresh ([Signer.EndHold]; Sign does the same when it meets such a card).
+//
+// [Cards] lists the cards in the readers with the verdict on each, without a
+// passcode, and [WatchCards] tells which are put in and taken out.
 //
 // Errors: a *guard.Refused or *guard.Undecided where the guard says no, which
 // carries the verdict; a *[CardError] where the card does; anything else is an
@@ -31,6 +35,7 @@ import (
 	"fmt"
 
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/p11"
 	"github.com/rxguard/rxguard/internal/state"
 )
 
@@ -87,16 +92,36 @@ const (
 	CardBusy        = card.Busy
 )
 
-// Config says which card to open and how to ask its holder.
+// Config says which card to open and how to ask its holder. The card is behind
+// Module, or simulated in Reader; one of the two is set.
 type Config struct {
-	// Reader is where the card is.
+	// Module is the path of the PKCS#11 module that the card's maker delivers.
+	// ModuleCandidates lists those that are at known places. A module is loaded once
+	// for the process, and stays so.
+	Module string
+	// ModuleArguments is what the module wants at its initialisation beyond the
+	// standard (CK_C_INITIALIZE_ARGS.pReserved); most want nothing.
+	ModuleArguments string
+	// Token is the label or the serial number of the card, and ReaderName the name of
+	// the reader that it is in, where there are several; Cards lists them. Both empty:
+	// the one card in the readers, or the first that is put in.
+	Token      string
+	ReaderName string
+	// SecurityOfficer asks for the security officer's secret, in a renewal with a
+	// module that wants one to change the card: on a PIV card its management key, in
+	// the module's own notation. It is called as PIN is, with the card's name and no
+	// lengths. Nil: such a card cannot be renewed here.
+	SecurityOfficer func(context.Context, PINRequest) ([]byte, error)
+
+	// Reader is where the simulated card is.
 	Reader *Reader
 
 	// PIN asks the person for the passcode, when the card wants it. The slice that
 	// it returns is wiped after use. It is called for one entry each: a wrong
 	// passcode is an error, never a second call. It runs on a goroutine of its own
 	// and should return when its context ends; nobody waits for it then, and what
-	// it still returns is wiped unused.
+	// it still returns is wiped unused. With PINRequest.OnPad it tells the person to
+	// use the reader's pad, and returns nothing.
 	PIN func(context.Context, PINRequest) ([]byte, error)
 
 	// LastTry asks the person for an explicit yes before the last try is spent;
@@ -104,26 +129,49 @@ type Config struct {
 	LastTry func(context.Context, PINRequest) (bool, error)
 }
 
-// Open opens the card in a reader, reads it once, and watches it until Close. A
-// reader without a card is no error: the Card says that it is out.
+// Open opens the card, reads it once, and watches it until Close. A reader without
+// a card is no error: the Card says that it is out. Errors: a *[CardError] of Kind
+// Ambiguous where Module has several cards that Token and ReaderName do not tell
+// apart, of Kind CardWedged where the module does not answer; anything else is an
+// error of the Config, or of the module's file.
 func Open(ctx context.Context, c Config) (*Card, error) {
-	if c.Reader == nil {
-		return nil, errors.New("signing: Config.Reader is nil; signing/signingtest has one for the simulated card")
-	}
-	if c.PIN == nil {
+	switch {
+	case c.Reader == nil && c.Module == "":
+		return nil, errors.New("signing: neither Config.Module nor Config.Reader is set; Module is the card's PKCS#11 module, and signing/signingtest has a Reader with a simulated card")
+	case c.Reader != nil && (c.Module != "" || c.ModuleArguments != "" || c.Token != "" || c.ReaderName != ""):
+		return nil, errors.New("signing: Config.Reader is a simulated card; it does not go together with Module, ModuleArguments, Token and ReaderName")
+	case c.PIN == nil:
 		return nil, errors.New("signing: Config.PIN is nil; wanted a function that asks the person for the passcode")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t, stateDir := card.InReader(c.Reader)
-	if t == nil {
+	opts := card.Options{PIN: c.PIN, LastTry: c.LastTry}
+	if c.Reader == nil {
+		m, err := p11.Open(c.Module, p11.Options{Arguments: c.ModuleArguments})
+		if err != nil {
+			return nil, fmt.Errorf("signing: %w", err)
+		}
+		t, err := m.Token(ctx, p11.Select{Token: c.Token, Reader: c.ReaderName}, c.SecurityOfficer)
+		if err != nil {
+			return nil, fmt.Errorf("signing: %w", err)
+		}
+		h, err := open(t, opts)
+		if err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+		card.OnClose(h, t.Close)
+		return h, nil
+	}
+	var t card.Token
+	if t, opts.StateDir = card.InReader(c.Reader); t == nil || opts.StateDir == "" {
 		return nil, errors.New("signing: Config.Reader is empty; it comes from signing/signingtest")
 	}
-	if stateDir == "" || !t.Simulated() {
-		return nil, errors.New("signing: Config.Reader must be a simulated card with a state folder of its own")
-	}
-	h := card.NewHandle(t, card.Options{PIN: c.PIN, LastTry: c.LastTry, StateDir: stateDir})
+	return open(t, opts)
+}
+
+func open(t card.Token, opts card.Options) (*Card, error) {
+	h := card.NewHandle(t, opts)
 	dir, err := stateOf(h)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
@@ -132,9 +180,10 @@ func Open(ctx context.Context, c Config) (*Card, error) {
 	return h, nil
 }
 
-// stateOf returns the state folder whose holds bind the card.
+// stateOf returns the state folder whose holds bind the card: the machine's, unless
+// this module itself made a Reader with another.
 func stateOf(c *Card) (state.Dir, error) {
-	if p := card.OptionsOf(c).StateDir; p != "" && card.TokenOf(c).Simulated() {
+	if p := card.OptionsOf(c).StateDir; p != "" {
 		return state.At(p), nil
 	}
 	return state.Machine()

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,10 @@ type desk struct {
 	info     card.Info
 	id       string // info.ID()
 	pair     card.Pair
+	own      *x509.Certificate // of pair, with which signatures are verified: nobody else has it
+	err      error             // why there is no pair
+	several  []card.Pair       // one of which may turn out as the pair after the login
+	settled  bool              // the login shows nothing new
 	loggedIn bool
 }
 
@@ -195,67 +200,77 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 		}
 		return none, v, s.refuse(ctx, m, v, err)
 	}
-	suited := !d.loggedIn
-	if !d.loggedIn {
+	var unsuited error
+	if d.loggedIn {
+		unsuited = suits(ctx, d, m, accepts)
+	} else {
 		// Judged before the passcode is asked, so that nobody enters one for
 		// nothing; a hold that only waits for the passcode is no obstacle here.
-		snap := s.snapshot(d)
-		if snap.Hold.State == guard.HoldLogin {
-			snap.Hold = guard.Hold{}
-		}
-		if v, err := s.permit(ctx, m, d, snap, accepts); err != nil {
-			return none, v, err
+		before := d.pair.Certificate.Info().SHA256
+		if !s.onePermitted(d) {
+			snap := s.snapshot(d)
+			if snap.Hold.State == guard.HoldLogin {
+				snap.Hold = guard.Hold{}
+			}
+			v := s.g.Judge(snap, s.now())
+			if !v.Decision.Permits() {
+				return none, v, s.refuse(ctx, m, v, d.err)
+			}
+			if err := suits(ctx, d, m, accepts); err != nil {
+				return none, v, s.notSigned(ctx, m, v, err)
+			}
 		}
 		if err := s.login(ctx, d); err != nil {
 			err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
 			s.drop()
 			v := s.g.Judge(s.snapshot(d), s.now())
+			if d.err != nil && errors.Is(err, d.err) {
+				return none, v, s.refuse(ctx, m, v, err)
+			}
 			return none, v, s.notSigned(ctx, m, v, err)
 		}
+		if d.pair.Certificate.Info().SHA256 != before {
+			unsuited = suits(ctx, d, m, accepts)
+		}
 	}
-	return s.signNow(ctx, m, d, suited, accepts)
+	return s.signNow(ctx, m, d, unsuited)
 }
 
-// permit asks the guard, and then whether the certificate suits the document. The
-// error says what was recorded.
-func (s *Signer) permit(ctx context.Context, m tbs.Message, d *desk, snap guard.Snapshot, accepts func(*x509.Certificate) error) (guard.Verdict, error) {
-	v := s.g.Judge(snap, s.now())
-	if !v.Decision.Permits() {
-		return v, s.refuse(ctx, m, v, nil)
-	}
-	if err := suits(ctx, d.pair.Certificate.X509(), m, accepts); err != nil {
-		return v, s.notSigned(ctx, m, v, err)
-	}
-	return v, nil
+// onePermitted tells whether one of several certificates, of which only the login
+// shows which is the card's, would be permitted.
+func (s *Signer) onePermitted(d *desk) bool {
+	return slices.ContainsFunc(d.several, func(p card.Pair) bool {
+		snap := s.snapshot(&desk{s: d.s, info: d.info, id: d.id, pair: p})
+		return s.g.Judge(snap, s.now()).Decision.Permits()
+	})
 }
 
 // signNow judges, signs, verifies and records. The card's lock keeps a renewal in
-// another process from beginning between the judgement and the signature.
-func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, suited bool, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
+// another process from beginning between the judgement and the signature. unsuited
+// is why the document is not signed though the verdict may permit it; nil: it suits.
+func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited error) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
-	if d.loggedIn && !suited {
-		if v, err := s.permit(ctx, m, d, s.snapshot(d), accepts); err != nil {
-			return none, v, err
-		}
+	unlock, lockErr := s.lock(ctx, d.id)
+	if lockErr == nil {
+		defer unlock()
 	}
-	unlock, err := s.lock(ctx, d.id)
-	if err != nil {
-		v := s.g.Judge(s.snapshot(d), s.now())
-		return none, v, s.notSigned(ctx, m, v, err)
-	}
-	defer unlock()
 	// Judged directly before the key is used, with nobody else's code in between.
 	v := s.g.Judge(s.snapshot(d), s.now())
-	if !v.Decision.Permits() {
+	switch {
+	case !v.Decision.Permits():
 		return none, v, s.refuse(ctx, m, v, nil)
+	case unsuited != nil:
+		return none, v, s.notSigned(ctx, m, v, unsuited)
+	case lockErr != nil:
+		return none, v, s.notSigned(ctx, m, v, lockErr)
 	}
-	value, err := d.s.Sign(ctx, d.pair.ID, tbs.Digest(m), tbs.Hash(m))
+	digest := tbs.Digest(m)
+	value, err := d.s.Sign(ctx, d.pair.ID, digest, tbs.Hash(m))
 	if err == nil {
 		err = ctx.Err()
 	}
-	x := d.pair.Certificate.X509()
 	if err == nil {
-		if verr := verify(x.PublicKey, tbs.Hash(m), tbs.Digest(m), value); verr != nil {
+		if verr := verify(d.own.PublicKey, tbs.Hash(m), digest, value); verr != nil {
 			err = &card.Error{Kind: card.BadSignature, Op: "sign", TriesLeft: -1,
 				Detail: "certificate serial " + d.pair.Certificate.Info().Serial, Err: verr}
 		}
@@ -271,7 +286,7 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, suited boo
 	if err := s.rec.Record(ctx, entry(EventSigned, m, v)); err != nil {
 		return none, v, fmt.Errorf("signing: the decision could not be recorded, so the signature was thrown away: %w", err)
 	}
-	return tbs.Signed(m, value, x), v, nil
+	return tbs.Signed(m, value, d.pair.Certificate.X509()), v, nil
 }
 
 // desk returns the session of this insertion, opening one where the card was
@@ -293,8 +308,14 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, pair, err := readCard(ctx, sess)
-	d := &desk{s: sess, info: info, id: info.ID(), pair: pair}
+	info, certificates, err := readCard(ctx, sess)
+	d := &desk{s: sess, info: info, id: info.ID(), several: certificates.Rivals(), settled: certificates.Settled()}
+	if err == nil {
+		d.take(certificates)
+		if len(d.several) == 0 {
+			err = d.err
+		}
+	}
 	if err != nil {
 		err = card.Pulled(t, sess.Insertion(), err)
 		_ = sess.Close()
@@ -302,6 +323,27 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	}
 	s.cur = d
 	return d, nil
+}
+
+// take chooses the pair.
+func (d *desk) take(cs card.Certificates) {
+	d.pair, d.err = cs.Signing()
+	d.own = d.pair.Certificate.X509()
+}
+
+// enter asks for the passcode. A card that may have hidden private keys until then is
+// read again: the keys prove which certificate it signs with.
+func (s *Signer) enter(ctx context.Context, d *desk, why card.Purpose) error {
+	if err := card.Login(ctx, s.card, d.s, why); err != nil || d.settled {
+		return err
+	}
+	objects, err := d.s.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	d.several, d.settled = nil, true
+	d.take(card.CertificatesOf(objects, true))
+	return d.err
 }
 
 // refreshed waits for card.Refresh, which may read the card, or for ctx.
@@ -329,8 +371,8 @@ func (s *Signer) snapshot(d *desk) guard.Snapshot {
 // unheld is the card as this session read it, without its hold.
 func (s *Signer) unheld(d *desk) guard.Snapshot {
 	return guard.Snapshot{
-		Certificate: d.pair.Certificate,
-		Serial:      d.info.Serial, Label: d.info.Label,
+		Certificate: d.pair.Certificate, Err: d.err,
+		Serial: d.info.Serial, Label: d.info.Label,
 		Insertion: d.s.Insertion(),
 		Simulated: card.TokenOf(s.card).Simulated(),
 	}
@@ -352,7 +394,7 @@ func (s *Signer) login(ctx context.Context, d *desk) error {
 		if err := s.endHold(ctx, d); err != nil {
 			return err
 		}
-	} else if err := card.Login(ctx, s.card, d.s, card.ToSign); err != nil {
+	} else if err := s.enter(ctx, d, card.ToSign); err != nil {
 		return err
 	}
 	d.loggedIn = true
@@ -440,11 +482,12 @@ var errUnsuitable = errors.New("signing: the card's certificate does not suit th
 
 // suits tells before the passcode is asked whether the document can be signed with
 // this certificate at all.
-func suits(ctx context.Context, x *x509.Certificate, m tbs.Message, accepts func(*x509.Certificate) error) error {
-	if _, ok := x.PublicKey.(*rsa.PublicKey); !ok && tbs.RSAOnly(m) {
-		return fmt.Errorf("%w: it has an %v key, and the verifiers of this document know RSA alone; a card with an RSA signing key is needed, from the Registration Authority", errUnsuitable, x.PublicKeyAlgorithm)
+func suits(ctx context.Context, d *desk, m tbs.Message, accepts func(*x509.Certificate) error) error {
+	if _, ok := d.own.PublicKey.(*rsa.PublicKey); !ok && tbs.RSAOnly(m) {
+		return fmt.Errorf("%w: it has an %v key, and the verifiers of this document know RSA alone; a card with an RSA signing key is needed, from the Registration Authority", errUnsuitable, d.own.PublicKeyAlgorithm)
 	}
 	if accepts != nil {
+		x := d.pair.Certificate.X509() // one that it may change
 		// Another's code: it may call Close, which waits for this signature's end.
 		_, err := card.Ask(ctx, func() (struct{}, error) { return struct{}{}, accepts(x) }, nil)
 		if ctx.Err() != nil {

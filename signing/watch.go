@@ -113,7 +113,12 @@ func (w *watcher) look(ctx context.Context, p card.Presence) bool {
 func (w *watcher) take(ctx context.Context, p card.Presence) {
 	last := w.presence
 	w.presence = p
-	if last.Present {
+	switch {
+	case p.Reset: // nobody saw it out
+		w.under = ""
+		clear(w.out)
+		card.SetReseated(w.h, "")
+	case last.Present:
 		w.removed()
 	}
 	if p.Present {
@@ -175,21 +180,25 @@ func (w *watcher) read(ctx context.Context) (card.Info, card.Pair, error) {
 	if s.Insertion() != w.presence.Insertion { // a later one, which will be looked at in its turn
 		return card.Info{}, card.Pair{}, card.Errorf(card.Removed, "read", "while it was looked at")
 	}
-	return readCard(ctx, s)
-}
-
-// readCard reads who a card is and which certificate it signs with.
-func readCard(ctx context.Context, s card.Session) (card.Info, card.Pair, error) {
-	info, err := s.Info(ctx)
-	if err != nil {
-		return card.Info{}, card.Pair{}, err
-	}
-	objects, err := s.Objects(ctx)
+	info, certificates, err := readCard(ctx, s)
 	if err != nil {
 		return info, card.Pair{}, err
 	}
-	pair, err := card.SigningPair(objects)
+	pair, err := certificates.Signing()
 	return info, pair, err
+}
+
+// readCard reads who a card is and the certificates on it, before anybody logged in.
+func readCard(ctx context.Context, s card.Session) (card.Info, card.Certificates, error) {
+	info, err := s.Info(ctx)
+	if err != nil {
+		return card.Info{}, nil, err
+	}
+	objects, err := s.Objects(ctx)
+	if err != nil {
+		return info, nil, err
+	}
+	return info, card.CertificatesOf(objects, false), nil
 }
 
 // readError adds guard's sentinel to a card error that means it.

@@ -21,6 +21,10 @@ type Presence struct {
 	// Insertion counts the insertions that this token's owner saw; it grows by
 	// one with each.
 	Insertion uint64
+	// Reset tells that this insertion began without the card having been seen out:
+	// the module says that the card was reset, or taken out and put back too quickly
+	// to be seen. It ends every session, and no hold.
+	Reset bool
 }
 
 // Before tells whether p was seen earlier than q: within one insertion a card is
@@ -54,9 +58,12 @@ type Session interface {
 	// Objects lists certificates, and the keys that are visible: private keys
 	// may be hidden before Login (PKCS#11 v3.0 4.4, CKA_PRIVATE).
 	Objects(ctx context.Context) ([]Object, error)
-	// Login presents the passcode once. It never tries again by itself and keeps
-	// no copy of pin: where the card is still at work when ctx ends, it works on a
-	// copy, which it wipes, because the caller wipes pin.
+	// Login presents the passcode once; a nil pin asks on the reader's own pad
+	// (Info.ProtectedPath). It never tries again by itself. It keeps a copy of pin
+	// only where the module needs it once more, for a key that wants it at each
+	// signature or after the security officer was logged in, and wipes that with
+	// the signature, at Logout or at Close. Where the card is still at work when ctx
+	// ends, it works on a copy too, because the caller wipes pin.
 	Login(ctx context.Context, pin []byte) error
 	// Logout ends the login, if there is one.
 	Logout(ctx context.Context) error
@@ -65,6 +72,11 @@ type Session interface {
 	// RSA a nil *rsa.PSSOptions in opts means RSASSA-PKCS1-v1_5; ECDSA is
 	// answered as ASN.1 DER.
 	Sign(ctx context.Context, id []byte, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+	// Vacant names a CKA_ID under which a pair can be made beside all that is on the
+	// card: any where the module leaves that free, the one of an empty slot on a card
+	// that has fixed ones (PIV, NIST SP 800-73-4 part 1, 4.3). Kind Full when there is
+	// none.
+	Vacant(ctx context.Context) ([]byte, error)
 	// Generate makes a key pair in a container of its own, never over a key that
 	// is there: CKA_ID and CKA_LABEL as given. It answers Kind Full before
 	// anything is touched when there is no room.

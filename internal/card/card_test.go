@@ -7,7 +7,7 @@ import (
 )
 
 func TestAPresenceComesBeforeWhatFollowsIt(t *testing.T) {
-	order := []Presence{{false, 0}, {true, 1}, {false, 1}, {true, 2}, {false, 2}, {true, 3}}
+	order := []Presence{{Insertion: 0}, {Present: true, Insertion: 1}, {Insertion: 1}, {Present: true, Insertion: 2}, {Insertion: 2}, {Present: true, Insertion: 3}}
 	for i, a := range order {
 		for j, b := range order {
 			assert.Equal(t, i < j, a.Before(b), "%v %v", a, b)

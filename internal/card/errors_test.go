@@ -91,18 +91,18 @@ func TestPulledLooksAtTheReader(t *testing.T) {
 		err  error
 		want Kind
 	}{
-		"still there":              {Presence{true, 3}, fault, Fault},
-		"out":                      {Presence{false, 3}, fault, Absent},
-		"put back since":           {Presence{true, 4}, fault, Removed},
-		"another error, card out":  {Presence{false, 3}, Errorf(PINIncorrect, "login", ""), PINIncorrect},
-		"wrapped, card out":        {Presence{false, 3}, fmt.Errorf("handshake: %w", fault), Absent},
-		"an error of unknown kind": {Presence{false, 3}, Errorf(Other, "sign", ""), Absent},
+		"still there":              {Presence{Present: true, Insertion: 3}, fault, Fault},
+		"out":                      {Presence{Present: false, Insertion: 3}, fault, Absent},
+		"put back since":           {Presence{Present: true, Insertion: 4}, fault, Removed},
+		"another error, card out":  {Presence{Present: false, Insertion: 3}, Errorf(PINIncorrect, "login", ""), PINIncorrect},
+		"wrapped, card out":        {Presence{Present: false, Insertion: 3}, fmt.Errorf("handshake: %w", fault), Absent},
+		"an error of unknown kind": {Presence{Present: false, Insertion: 3}, Errorf(Other, "sign", ""), Absent},
 	} {
 		err := Pulled(inReader{p: c.p}, 3, c.err)
 		assert.True(t, IsKind(err, c.want), "%s: %v", name, err)
 	}
 	var e *Error
-	require.ErrorAs(t, Pulled(inReader{p: Presence{false, 3}}, 3, fault), &e)
+	require.ErrorAs(t, Pulled(inReader{p: Presence{Present: false, Insertion: 3}}, 3, fault), &e)
 	assert.Equal(t, uint(0x30), e.Code, "the raw code is kept")
 	assert.ErrorIs(t, e, io.ErrUnexpectedEOF)
 	assert.NoError(t, Pulled(inReader{}, 3, nil))

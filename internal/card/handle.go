@@ -35,8 +35,8 @@ type Options struct {
 	// LastTry asks for an explicit yes before the last try is spent; nil never
 	// spends it.
 	LastTry func(context.Context, PINRequest) (bool, error)
-	// StateDir overrides the machine-wide state folder, for simulated cards; empty
-	// is the machine's.
+	// StateDir overrides the machine-wide state folder, for simulated cards and this
+	// module's own tests and examples; empty is the machine's.
 	StateDir string
 }
 
@@ -52,6 +52,10 @@ type PINRequest struct {
 	MaxLength     int
 	FewTries      bool // a wrong passcode was entered since the last right one
 	LastTry       bool // one try is left before the card locks
+	// OnPad tells that the passcode is entered on the reader's own pad
+	// (CKF_PROTECTED_AUTHENTICATION_PATH): the callback says so to the person and
+	// returns nothing; the card asks when it has returned.
+	OnPad bool
 }
 
 // Purpose says what the passcode is asked for.
@@ -209,16 +213,16 @@ func Reseated(h *Handle) string {
 	return h.reseated
 }
 
-// Reader is where a card is opened from when it is not behind a PKCS#11 module:
-// the simulated one. Vendors know it as signing.Reader and get it from
+// Reader is where a card is opened from that has a state folder of its own: the
+// simulated one. Vendors know it as signing.Reader and get it from
 // signing/signingtest.
 type Reader struct {
 	t        Token
 	stateDir string
 }
 
-// NewReader makes a Reader over a simulated token, with the state folder that its
-// holds live in.
+// NewReader makes a Reader over a token, with the state folder that its holds live
+// in. Only this module can, and gives away those of simulated tokens alone.
 func NewReader(t Token, stateDir string) *Reader { return &Reader{t, stateDir} }
 
 // InReader returns the token and state folder behind r.

@@ -22,7 +22,7 @@ func Login(ctx context.Context, h *Handle, s Session, why Purpose) error {
 	req := PINRequest{
 		Serial: info.Serial, Label: info.Label, Purpose: why,
 		MinLength: info.MinPIN, MaxLength: info.MaxPIN,
-		FewTries: info.CountLow, LastTry: info.FinalTry,
+		FewTries: info.CountLow, LastTry: info.FinalTry, OnPad: info.ProtectedPath,
 	}
 	if info.FinalTry {
 		if err := lastTry(ctx, h, req); err != nil {
@@ -43,6 +43,9 @@ func Login(ctx context.Context, h *Handle, s Session, why Purpose) error {
 	// An empty passcode would reach a PKCS#11 module as NULL, which asks on a PIN
 	// pad; a wrong length can spend a try on some cards.
 	switch {
+	case info.ProtectedPath:
+		clear(pin)
+		pin = nil
 	case len(pin) == 0:
 		return Errorf(PINLength, "login", "it is empty")
 	case info.MinPIN > 0 && len(pin) < info.MinPIN:

@@ -175,3 +175,65 @@ func TestACallbackThatDoesNotReturn(t *testing.T) {
 	}, nil)
 	assert.ErrorContains(t, err, "the callback did not return")
 }
+
+// The passcode is entered on the reader's own pad (protected authentication path):
+// the callback tells the person, and what it returns reaches nobody.
+func TestOnAPadThePasscodeNeverPassesThroughHere(t *testing.T) {
+	cause := errors.New("Escape was pressed")
+	wrong := Errorf(PINIncorrect, "login", "")
+	for _, c := range []struct {
+		name   string
+		info   Info
+		handed string
+		prompt error
+		answer error
+		yes    bool
+		kind   Kind
+		is     error
+		asked  int
+		logins int
+	}{
+		{name: "told, and nothing returned", asked: 1, logins: 1},
+		{name: "what is returned is ignored", handed: "123456", asked: 1, logins: 1},
+		{name: "of whatever length", info: Info{MinPIN: 4, MaxPIN: 8}, handed: "1", asked: 1, logins: 1},
+		{name: "wrong on the pad", answer: wrong, kind: PINIncorrect, is: wrong, asked: 1, logins: 1},
+		{name: "the person gave up", handed: "123456", prompt: cause, kind: PINCancelled, is: cause, asked: 1},
+		{name: "the last try, no", info: Info{FinalTry: true}, kind: LastTry},
+		{name: "the last try, yes", info: Info{FinalTry: true}, yes: true, asked: 1, logins: 1},
+		{name: "locked", info: Info{Locked: true}, yes: true, kind: PINLocked},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.info.ProtectedPath = true
+			handed := []byte(c.handed)
+			var asked []PINRequest
+			d := &desk{info: c.info, answer: c.answer, got: []byte("never asked")}
+			err := Login(t.Context(), NewHandle(nil, Options{
+				PIN: func(_ context.Context, r PINRequest) ([]byte, error) {
+					asked = append(asked, r)
+					return handed, c.prompt
+				},
+				LastTry: func(_ context.Context, r PINRequest) (bool, error) {
+					assert.True(t, r.OnPad)
+					return c.yes, nil
+				},
+			}), d, ToSign)
+			if c.kind == Other {
+				assert.NoError(t, err)
+			} else {
+				assert.True(t, IsKind(err, c.kind), "%v", err)
+			}
+			if c.is != nil {
+				assert.ErrorIs(t, err, c.is)
+			}
+			assert.Equal(t, make([]byte, len(handed)), handed, "wiped")
+			assert.Len(t, asked, c.asked)
+			for _, r := range asked {
+				assert.True(t, r.OnPad)
+			}
+			assert.Equal(t, c.logins, d.logins)
+			if c.logins > 0 {
+				assert.Nil(t, d.got, "the module asks")
+			}
+		})
+	}
+}

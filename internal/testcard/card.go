@@ -5,9 +5,12 @@
 // for real.
 //
 // A [Card] is one state machine: passcode with tries, containers with key pairs
-// and certificates, insertion and removal. [Card.Token] is its face for this
-// module (card.Token); a [Card.Hook] before and after every operation lets a test
-// refuse it, lose its answer, or pull the card in the middle.
+// and certificates, insertion and removal. It has two faces. [Card.Token] is the one
+// for this module (card.Token); a [Card.Hook] before and after every operation lets
+// a test refuse it, lose its answer, or pull the card in the middle. [Card.Plug]
+// puts the card into a virtual reader, where it is a PIV smartcard (NIST SP 800-73-4)
+// that PC/SC and every PKCS#11 module above it take for a real one;
+// [Card.HookCommands] scripts its faults.
 package testcard
 
 import (
@@ -16,6 +19,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -59,15 +63,20 @@ type Config struct {
 	NoDestroy          bool // cannot remove an object
 	NoPublicKeys       bool // shows no public key objects
 	AlwaysAuthenticate bool // the signing key, and each generated one, wants a login for each signature
+
+	// Of the PIV face. Both are copied.
+	PUK           []byte // unblocking key, 4 to 8 bytes; nil: DefaultPUK
+	ManagementKey []byte // card management key; nil: DefaultManagementKey. 24 bytes are for 3DES, 16 or 32 for AES
 }
 
 // Card is a simulated smartcard. It is made inserted. Its methods may be called
 // from several goroutines, and from hooks.
 type Card struct {
 	mu         sync.Mutex
-	cfg        Config // its PIN is the card's own copy
+	cfg        Config // its secrets are the card's own copies
 	triesLeft  int
 	containers []*container
+	personal   // of the PIV face
 
 	present   bool
 	insertion uint64
@@ -80,8 +89,19 @@ type Card struct {
 	events int
 	trace  []Event
 
+	commandHook  func(Command) []byte
+	commandCount int
+	commands     []Command
+
 	path    string // of the automatic save; empty: none
 	saveErr error  // of the last automatic save
+}
+
+// personal is what the PIV face keeps beside passcode and containers.
+type personal struct {
+	pukLeft       int
+	managementAlg byte
+	objects       map[uint32][]byte // other data objects than certificates, by tag
 }
 
 // container holds a key pair and its certificate under one CKA_ID. It is free
@@ -92,6 +112,7 @@ type container struct {
 	private            crypto.Signer
 	public             crypto.PublicKey
 	alwaysAuthenticate bool
+	local              bool // the card made the key, CKA_LOCAL
 	certificateLabel   string
 	certificate        []byte
 	signatures         int
@@ -120,11 +141,23 @@ func New(cfg Config) (*Card, error) {
 	if cfg.Containers == 0 {
 		cfg.Containers = 4
 	}
-	return build(cfg, cfg.Tries, nil, card.Presence{Present: true, Insertion: 1})
+	return build(cfg, cfg.Tries, nil, personal{pukLeft: pukTries}, card.Presence{Present: true, Insertion: 1})
 }
 
 // build checks what New and Load bring.
-func build(cfg Config, triesLeft int, containers []*container, p card.Presence) (*Card, error) {
+func build(cfg Config, triesLeft int, containers []*container, piv personal, p card.Presence) (*Card, error) {
+	if cfg.PUK == nil {
+		cfg.PUK = []byte(DefaultPUK)
+	}
+	if cfg.ManagementKey == nil {
+		cfg.ManagementKey = DefaultManagementKey()
+	}
+	if piv.managementAlg == 0 {
+		piv.managementAlg = map[int]byte{16: algAES128, 24: algTripleDES, 32: algAES256}[len(cfg.ManagementKey)]
+	}
+	if _, err := managementCipher(piv.managementAlg, cfg.ManagementKey); err != nil {
+		return nil, fmt.Errorf("testcard: %w", err)
+	}
 	switch {
 	case badLabel(cfg.Serial) || badLabel(cfg.Label):
 		return nil, fmt.Errorf("testcard: serial %q, label %q, expected UTF-8 of at most %d bytes", cfg.Serial, cfg.Label, maxLabel)
@@ -132,6 +165,10 @@ func build(cfg Config, triesLeft int, containers []*container, p card.Presence) 
 		return nil, fmt.Errorf("testcard: passcode has %d bytes, expected %d to %d", len(cfg.PIN), MinPIN, MaxPIN)
 	case cfg.Tries < 1 || cfg.Tries > maxTries || triesLeft < 0 || triesLeft > cfg.Tries:
 		return nil, fmt.Errorf("testcard: %d of %d tries, expected at most %d", triesLeft, cfg.Tries, maxTries)
+	case len(cfg.PUK) < MinPIN || len(cfg.PUK) > MaxPIN:
+		return nil, fmt.Errorf("testcard: unblocking key has %d bytes, expected %d to %d", len(cfg.PUK), MinPIN, MaxPIN)
+	case piv.pukLeft < 0 || piv.pukLeft > pukTries || len(piv.objects) > maxObjects:
+		return nil, fmt.Errorf("testcard: %d of %d tries for the unblocking key, %d data objects, expected at most %d", piv.pukLeft, pukTries, len(piv.objects), maxObjects)
 	case cfg.Containers < 1 || cfg.Containers > maxContainers:
 		return nil, fmt.Errorf("testcard: %d containers, expected 1 to %d", cfg.Containers, maxContainers)
 	case p.Insertion == 0:
@@ -140,13 +177,14 @@ func build(cfg Config, triesLeft int, containers []*container, p card.Presence) 
 	c := &Card{
 		cfg:       cfg,
 		triesLeft: triesLeft,
+		personal:  piv,
 		present:   p.Present,
 		insertion: p.Insertion,
 		first:     p,
 		moved:     make(chan struct{}),
 		makeKey:   generate,
 	}
-	c.cfg.PIN = bytes.Clone(cfg.PIN)
+	c.cfg.PIN, c.cfg.PUK, c.cfg.ManagementKey = bytes.Clone(cfg.PIN), bytes.Clone(cfg.PUK), bytes.Clone(cfg.ManagementKey)
 	for _, k := range containers {
 		if err := c.add(k); err != nil {
 			return nil, fmt.Errorf("testcard: %w", err)
@@ -191,10 +229,29 @@ func (c *Card) SetPIN(pin []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.setPIN(pin)
+}
+
+func (c *Card) setPIN(pin []byte) error {
 	clear(c.cfg.PIN)
 	c.cfg.PIN = bytes.Clone(pin)
 	c.triesLeft = c.cfg.Tries
 	return c.changed()
+}
+
+// try compares a passcode in constant time and counts. It is for a card with tries
+// left. The error is one of saving the count.
+func (c *Card) try(pin []byte) (right bool, err error) {
+	right = subtle.ConstantTimeCompare(pin, c.cfg.PIN) == 1
+	switch {
+	case !right:
+		c.triesLeft--
+	case c.triesLeft == c.cfg.Tries:
+		return true, c.saveErr
+	default:
+		c.triesLeft = c.cfg.Tries
+	}
+	return right, c.changed()
 }
 
 // TriesLeft is the passcode counter inside the card.
@@ -270,4 +327,11 @@ func (c *Card) add(k *container) error {
 	}
 	c.containers = append(c.containers, k)
 	return nil
+}
+
+// drop frees a container in which nothing is left.
+func (c *Card) drop(k *container) {
+	if k.empty() {
+		c.containers = slices.DeleteFunc(c.containers, func(x *container) bool { return x == k })
+	}
 }

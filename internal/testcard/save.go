@@ -32,6 +32,11 @@ type cardFile struct {
 	Present      bool            `json:"present"`
 	Insertion    uint64          `json:"insertion"`
 	Containers   []containerFile `json:"containers"`
+
+	// Of the PIV face; absent in the files of cards that had none.
+	PUKTriesLeft        *int              `json:"puk_tries_left,omitempty"`
+	ManagementAlgorithm byte              `json:"management_algorithm,omitempty"`
+	Objects             map[uint32][]byte `json:"objects,omitempty"`
 }
 
 type containerFile struct {
@@ -40,6 +45,7 @@ type containerFile struct {
 	PrivateKey         []byte `json:"private_key,omitempty"` // PKCS #8, RFC 5208
 	PublicKey          []byte `json:"public_key,omitempty"`  // SubjectPublicKeyInfo
 	AlwaysAuthenticate bool   `json:"always_authenticate"`
+	Local              bool   `json:"local,omitempty"`
 	CertificateLabel   string `json:"certificate_label"`
 	Certificate        []byte `json:"certificate,omitempty"`
 	Signatures         int    `json:"signatures"`
@@ -91,11 +97,12 @@ func (c *Card) encode() ([]byte, error) {
 	f := cardFile{
 		Notice: cardNotice, Version: 1, Manufacturer: Manufacturer, Model: Model,
 		Config: c.cfg, TriesLeft: c.triesLeft, Present: c.present, Insertion: c.insertion,
-		Containers: []containerFile{},
+		Containers:   []containerFile{},
+		PUKTriesLeft: &c.pukLeft, ManagementAlgorithm: c.managementAlg, Objects: c.objects,
 	}
 	for _, k := range c.containers {
 		x := containerFile{
-			ID: k.id, Label: k.label, AlwaysAuthenticate: k.alwaysAuthenticate,
+			ID: k.id, Label: k.label, AlwaysAuthenticate: k.alwaysAuthenticate, Local: k.local,
 			CertificateLabel: k.certificateLabel, Certificate: k.certificate, Signatures: k.signatures,
 		}
 		var err error
@@ -139,7 +146,7 @@ func decode(b []byte) (*Card, error) {
 	var containers []*container
 	for _, x := range f.Containers {
 		k := &container{
-			id: x.ID, label: x.Label, alwaysAuthenticate: x.AlwaysAuthenticate,
+			id: x.ID, label: x.Label, alwaysAuthenticate: x.AlwaysAuthenticate, local: x.Local,
 			certificateLabel: x.CertificateLabel, certificate: x.Certificate, signatures: x.Signatures,
 		}
 		if x.PrivateKey != nil {
@@ -158,7 +165,11 @@ func decode(b []byte) (*Card, error) {
 		}
 		containers = append(containers, k)
 	}
-	return build(f.Config, f.TriesLeft, containers, card.Presence{Present: f.Present, Insertion: f.Insertion})
+	piv := personal{pukLeft: pukTries, managementAlg: f.ManagementAlgorithm, objects: f.Objects}
+	if f.PUKTriesLeft != nil {
+		piv.pukLeft = *f.PUKTriesLeft
+	}
+	return build(f.Config, f.TriesLeft, containers, piv, card.Presence{Present: f.Present, Insertion: f.Insertion})
 }
 
 func parseKey(pkcs8 []byte) (crypto.Signer, error) {

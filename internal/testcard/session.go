@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/subtle"
-	"slices"
+	"crypto/rand"
 
 	"github.com/rxguard/rxguard/internal/card"
 )
@@ -120,16 +119,11 @@ func (s *session) Login(ctx context.Context, pin []byte) error {
 			return refuse(card.PINLength)
 		case c.triesLeft == 0:
 			return refuse(card.PINLocked)
-		case subtle.ConstantTimeCompare(mine, c.cfg.PIN) != 1:
-			c.triesLeft--
-			s.loggedIn, s.fresh = false, false
-			c.changed()
-			return refuse(card.PINIncorrect)
 		}
-		s.loggedIn, s.fresh = true, true
-		if c.triesLeft != c.cfg.Tries {
-			c.triesLeft = c.cfg.Tries
-			c.changed()
+		right, _ := c.try(mine) // perform looks at what saving it came to
+		s.loggedIn, s.fresh = right, right
+		if !right {
+			return refuse(card.PINIncorrect)
 		}
 		return nil
 	})
@@ -198,6 +192,23 @@ func (s *session) writable(op Op) error {
 	return s.authorised(op)
 }
 
+// Vacant answers a random CKA_ID, as a card does that leaves it to its software.
+func (s *session) Vacant(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var id []byte
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	err := s.alive(OpGenerate, card.Fault)
+	if err == nil {
+		id = make([]byte, 16)
+		rand.Read(id)
+		err = s.c.room(OpGenerate, id, "")
+	}
+	return id, err
+}
+
 // Generate makes the key outside the card's lock, so that the card can be pulled
 // while it does.
 func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object, error) {
@@ -230,7 +241,7 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 			if err := possible(); err != nil {
 				return err
 			}
-			k := &container{id: spec.ID, label: spec.Label, private: key, alwaysAuthenticate: s.c.cfg.AlwaysAuthenticate}
+			k := &container{id: spec.ID, label: spec.Label, private: key, alwaysAuthenticate: s.c.cfg.AlwaysAuthenticate, local: true}
 			if !s.c.cfg.NoPublicKeys {
 				k.public = key.Public()
 			}
@@ -297,9 +308,7 @@ func (s *session) Destroy(ctx context.Context, class card.Class, id []byte) erro
 		if !found {
 			return card.Errorf(card.NotFound, string(e.Op), "object of class %d with CKA_ID %x", class, id)
 		}
-		if k.empty() {
-			s.c.containers = slices.DeleteFunc(s.c.containers, func(x *container) bool { return x == k })
-		}
+		s.c.drop(k)
 		s.c.changed()
 		return nil
 	})

@@ -1,0 +1,247 @@
+//go:build cgo
+
+package p11
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"unsafe"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/rxguard/rxguard/internal/card"
+)
+
+// login is who is logged in through a session, and what must be presented once
+// more: the passcode for a key that wants it at each signature, or after the
+// security officer was logged in, and the officer's secret for the next change.
+type login struct {
+	mu      sync.Mutex
+	user    bool
+	officer bool
+	fresh   bool // no signature of an always-authenticate key since the login
+	pad     bool // the passcode was entered on the reader's pad
+	pin     []byte
+	secret  []byte
+}
+
+// forget wipes what is kept.
+func (l *login) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.pin)
+	clear(l.secret)
+	l.pin, l.secret = nil, nil
+	l.user, l.officer, l.fresh, l.pad = false, false, false, false
+}
+
+// signed wipes the passcode, unless this session changes the card as its security
+// officer and has to come back.
+func (l *login) signed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.secret == nil {
+		clear(l.pin)
+		l.pin = nil
+	}
+}
+
+// text lends a passcode to the binding, which wants a string, without a copy that
+// could not be wiped. The binding's own copy in C memory is freed after the call and
+// not wiped.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// present is C_Login.
+func (s *session) present(ctx context.Context, user uint, pin []byte) error {
+	bounds := 1
+	if pin == nil {
+		bounds = typing
+	}
+	_, err := workWith(ctx, s, "login", bounds, pin, func(pin []byte) (struct{}, error) {
+		err := s.m.ctx.Login(s.h, user, text(pin))
+		if is(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
+			err = nil
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// Login logs the person in (CKU_USER).
+func (s *session) Login(ctx context.Context, pin []byte) error {
+	if len(pin) == 0 { // the binding makes it NULL, which asks on a pad
+		pin = nil
+		if i, err := s.Info(ctx); err != nil {
+			return err
+		} else if !i.ProtectedPath {
+			return card.Errorf(card.PINLength, "login", "it is empty")
+		}
+	}
+	if err := s.notOfficer(ctx); err != nil {
+		return err
+	}
+	if err := s.present(ctx, pkcs11.CKU_USER, pin); err != nil {
+		s.login.forget()
+		return err
+	}
+	clear(s.keys) // those that a login shows have other handles on some modules
+	again, err := s.wantedAgain(ctx)
+	if err != nil {
+		return err
+	}
+	s.login.mu.Lock()
+	defer s.login.mu.Unlock()
+	clear(s.login.pin)
+	s.login.pin = nil
+	s.login.user, s.login.fresh, s.login.pad = true, true, pin == nil
+	if again {
+		s.login.pin = bytes.Clone(pin)
+	}
+	return nil
+}
+
+// wantedAgain tells whether the passcode will be wanted once more: by a key that
+// wants it at each signature, or after the security officer was logged in.
+func (s *session) wantedAgain(ctx context.Context) (bool, error) {
+	if s.t.officer != nil {
+		return true, nil
+	}
+	return work(ctx, s, "read", 1, func() (bool, error) {
+		hs, err := s.find(pkcs11.CKO_PRIVATE_KEY, nil)
+		for _, h := range hs {
+			always, err := s.flag(h, pkcs11.CKA_ALWAYS_AUTHENTICATE)
+			if always || err != nil {
+				return always, err
+			}
+		}
+		return false, err
+	})
+}
+
+// Logout ends the login, of every session that this process has on the card.
+func (s *session) Logout(ctx context.Context) error {
+	s.login.forget()
+	clear(s.keys)
+	_, err := work(ctx, s, "logout", 1, func() (struct{}, error) {
+		err := s.m.ctx.Logout(s.h)
+		if is(err, pkcs11.CKR_USER_NOT_LOGGED_IN) {
+			err = nil
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// notOfficer ends the security officer's login, where there is one.
+func (s *session) notOfficer(ctx context.Context) error {
+	s.login.mu.Lock()
+	officer := s.login.officer
+	s.login.officer = false
+	s.login.mu.Unlock()
+	if !officer {
+		return nil
+	}
+	_, err := work(ctx, s, "logout", 1, func() (struct{}, error) { return struct{}{}, s.m.ctx.Logout(s.h) })
+	if is(err, pkcs11.CKR_USER_NOT_LOGGED_IN) {
+		err = nil
+	}
+	return err
+}
+
+// asUser restores the person's login after the security officer's.
+func (s *session) asUser(ctx context.Context) error {
+	s.login.mu.Lock()
+	officer, user, pin := s.login.officer, s.login.user, bytes.Clone(s.login.pin)
+	s.login.mu.Unlock()
+	defer clear(pin)
+	switch {
+	case !user:
+		return card.Errorf(card.NotLoggedIn, "login", "")
+	case !officer:
+		return nil
+	}
+	if err := s.notOfficer(ctx); err != nil {
+		return err
+	}
+	s.login.mu.Lock()
+	pad := s.login.pad
+	s.login.mu.Unlock()
+	if pin == nil && !pad {
+		return card.Errorf(card.NotLoggedIn, "login", "the passcode is wanted again")
+	}
+	if err := s.present(ctx, pkcs11.CKU_USER, pin); err != nil {
+		s.login.forget()
+		return err
+	}
+	return nil
+}
+
+// change does something that changes the card: as the person, and where the module
+// wants its security officer for that, as that.
+func change[T any](ctx context.Context, s *session, op string, bounds int, f func() (T, error)) (T, error) {
+	var none T
+	s.login.mu.Lock()
+	officer, user := s.login.officer, s.login.user
+	s.login.mu.Unlock()
+	if !user {
+		return none, card.Errorf(card.NotLoggedIn, op, "")
+	}
+	v, err := work(ctx, s, op, bounds, f)
+	if officer || !is(err, pkcs11.CKR_USER_TYPE_INVALID, pkcs11.CKR_USER_NOT_LOGGED_IN) {
+		return v, err
+	}
+	if err := s.asOfficer(ctx, op); err != nil {
+		return none, err
+	}
+	return work(ctx, s, op, bounds, f)
+}
+
+// asOfficer logs the security officer in (CKU_SO), asking for the secret once in a
+// session.
+func (s *session) asOfficer(ctx context.Context, op string) error {
+	s.login.mu.Lock()
+	secret := bytes.Clone(s.login.secret)
+	s.login.mu.Unlock()
+	if secret == nil {
+		if s.t.officer == nil {
+			return card.Errorf(card.Unsupported, op, "the module wants its security officer's secret (on a PIV card the management key) for this, and no callback for it is configured")
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return err
+		}
+		secret, err = card.Ask(ctx, func() ([]byte, error) {
+			return s.t.officer(ctx, card.PINRequest{Serial: info.Serial, Label: info.Label, Purpose: card.ToRenew})
+		}, func(late []byte) { clear(late) })
+		if err == nil && len(secret) == 0 {
+			err = errors.New("the security officer's secret is empty")
+		}
+		if err != nil {
+			clear(secret)
+			return &card.Error{Kind: card.PINCancelled, Op: op, TriesLeft: -1, Detail: "security officer", Err: err}
+		}
+	}
+	defer clear(secret)
+	_, err := work(ctx, s, "logout", 1, func() (struct{}, error) { return struct{}{}, s.m.ctx.Logout(s.h) })
+	if err != nil && !is(err, pkcs11.CKR_USER_NOT_LOGGED_IN) {
+		return err
+	}
+	clear(s.keys)
+	s.login.mu.Lock()
+	s.login.officer = true // nobody, for the moment; asUser restores the person's
+	s.login.mu.Unlock()
+	if err := s.present(ctx, pkcs11.CKU_SO, secret); err != nil {
+		var e *card.Error
+		if errors.As(err, &e) {
+			e.Detail = "security officer"
+		}
+		return err
+	}
+	s.login.mu.Lock()
+	defer s.login.mu.Unlock()
+	clear(s.login.secret)
+	s.login.secret = bytes.Clone(secret)
+	return nil
+}

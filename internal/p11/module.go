@@ -1,0 +1,289 @@
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/rxguard/rxguard/internal/card"
+)
+
+// Module is a loaded PKCS#11 module. It is safe for concurrent use.
+type Module struct {
+	path string
+	opts Options
+	ctx  *pkcs11.Ctx
+	piv  bool          // its CKA_IDs name PIV slots
+	one  chan struct{} // taken for each call of a module that cannot lock; nil: it can
+
+	mu      sync.Mutex
+	calls   map[*call]struct{} // under way
+	wedged  chan struct{}      // closed when a call did not answer
+	wedger  string             // what it was doing
+	looking chan struct{}      // taken by whoever polls
+
+	slots   map[uint]*slot
+	tokens  map[*Token]struct{}
+	opened  map[*session]struct{} // and not closed in the module
+	events  map[*watcher]struct{}
+	polling context.CancelFunc // nil: nobody watches
+}
+
+// call is a call that the module works on.
+type call struct {
+	until time.Time
+	dog   *time.Timer // guarded by Module.mu
+}
+
+const (
+	ordinary   = 30 * time.Second
+	everyPoll  = 200 * time.Millisecond
+	generating = 10 // bounds
+	typing     = 6  // bounds
+)
+
+// modules are those of this process, by the path that they were found at. They are
+// never unloaded.
+var modules = struct {
+	sync.Mutex
+	m map[string]*Module
+}{m: make(map[string]*Module)}
+
+// Open loads and initialises the module at path, or returns the one that this
+// process loaded already. Initialised by another component, it is shared. The error
+// says what is wrong with the file or the module.
+func Open(path string, o Options) (*Module, error) {
+	if o.Bound == 0 {
+		o.Bound = ordinary
+	}
+	if o.Poll == 0 {
+		o.Poll = everyPoll
+	}
+	real, err := filepath.Abs(path)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	if err == nil {
+		var i os.FileInfo
+		if i, err = os.Stat(real); err == nil && i.IsDir() {
+			err = errors.New("it is a folder; wanted the module's file")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("p11: module %s: %w", path, err)
+	}
+	modules.Lock()
+	defer modules.Unlock()
+	if m := modules.m[real]; m != nil {
+		if m.opts.Arguments != o.Arguments {
+			return nil, fmt.Errorf("p11: module %s was loaded with other arguments; one process can load it once", path)
+		}
+		return m, nil
+	}
+	m := &Module{
+		path: path, opts: o,
+		calls: make(map[*call]struct{}), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
+		slots: make(map[uint]*slot), tokens: make(map[*Token]struct{}), opened: make(map[*session]struct{}), events: make(map[*watcher]struct{}),
+	}
+	// Loading runs the module's own code too.
+	_, err = do(context.Background(), m, "load", 1, func() (struct{}, error) { return struct{}{}, m.load(real) })
+	if err != nil {
+		if card.IsKind(err, card.Wedged) {
+			modules.m[real] = m // the stuck call has the file's lock
+		}
+		return nil, err
+	}
+	modules.m[real] = m
+	return m, nil
+}
+
+func (m *Module) load(path string) error {
+	ctx := pkcs11.New(path)
+	if ctx == nil {
+		return fmt.Errorf("p11: module %s cannot be loaded; wanted a PKCS#11 library for this kind of machine", m.path)
+	}
+	if err := m.initialise(ctx); err != nil {
+		return fmt.Errorf("p11: module %s cannot be initialised: %w", m.path, typed("initialise", err))
+	}
+	info, err := ctx.GetInfo()
+	if err != nil {
+		return fmt.Errorf("p11: module %s: %w", m.path, typed("read", err))
+	}
+	m.piv = isPIV(info)
+	m.ctx = ctx
+	return nil
+}
+
+// initialise initialises the module, which may be done already.
+func (m *Module) initialise(ctx *pkcs11.Ctx) error {
+	try := func(flags uint) error {
+		opts := []pkcs11.InitializeOption{pkcs11.InitializeWithFlags(flags)}
+		if m.opts.Arguments != "" {
+			args := append([]byte(m.opts.Arguments), 0) // a C string, read during the call alone
+			opts = append(opts, pkcs11.InitializeWithReserved(unsafe.Pointer(&args[0])))
+		}
+		return ctx.Initialize(opts...)
+	}
+	err := try(pkcs11.CKF_OS_LOCKING_OK)
+	if is(err, pkcs11.CKR_CANT_LOCK, pkcs11.CKR_NEED_TO_CREATE_THREADS) {
+		if err = try(0); err == nil {
+			m.one = make(chan struct{}, 1)
+		}
+	}
+	if is(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+		return nil
+	}
+	return err
+}
+
+// do is the one way to the module: f runs on a goroutine of its own and may take
+// so many bounds. It answers ctx's error as soon as ctx ends, and Kind Wedged when
+// the module is stuck; f goes on then, and what it brings is dropped.
+func do[T any](ctx context.Context, m *Module, op string, bounds int, f func() (T, error)) (T, error) {
+	return detached(ctx, m, op, bounds, nil, nil, f, nil)
+}
+
+// detached is do. turn, where there is one, is taken while f is at work, and must be
+// free; first is called before f begins, in this goroutine, when f will run; late
+// when f ends after nobody waits any more.
+func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn chan struct{}, first func(), f func() (T, error), late func(T, error)) (T, error) {
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	c, err := m.begin(ctx, op, time.Duration(bounds)*m.opts.Bound)
+	if err != nil {
+		return none, err
+	}
+	if turn != nil {
+		select {
+		case turn <- struct{}{}:
+		default:
+			m.end(c)
+			return none, card.Errorf(card.Removed, op, "an earlier call in the session is still at work")
+		}
+	}
+	if first != nil {
+		first()
+	}
+	type answer struct {
+		v   T
+		err error
+	}
+	done, gone := make(chan answer), make(chan struct{})
+	defer close(gone)
+	go func() {
+		var a answer
+		a.v, a.err = f()
+		if turn != nil {
+			<-turn
+		}
+		m.end(c)
+		select {
+		case done <- a:
+		case <-gone:
+			if late != nil {
+				late(a.v, a.err)
+			}
+		}
+	}()
+	select {
+	case a := <-done:
+		return a.v, typed(op, a.err)
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case <-m.wedged:
+		return none, m.stuck(op)
+	}
+}
+
+// begin registers a call and arms its watchdog.
+func (m *Module) begin(ctx context.Context, op string, bound time.Duration) (*call, error) {
+	if m.one != nil {
+		select {
+		case m.one <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-m.wedged:
+			return nil, m.stuck(op)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.wedger != "" {
+		if m.one != nil {
+			<-m.one
+		}
+		return nil, m.stuckLocked(op)
+	}
+	c := &call{until: time.Now().Add(bound)}
+	m.calls[c] = struct{}{}
+	m.arm(c, op, bound)
+	return c, nil
+}
+
+// arm has the module wedged when c is still under way at its bound. A call may have
+// to wait inside the module for another one, so it has the time of those too.
+func (m *Module) arm(c *call, op string, in time.Duration) {
+	c.dog = time.AfterFunc(in, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if _, there := m.calls[c]; !there || m.wedger != "" {
+			return
+		}
+		until := c.until
+		for o := range m.calls {
+			if o.until.After(until) {
+				until = o.until
+			}
+		}
+		if wait := time.Until(until); wait > 0 {
+			m.arm(c, op, wait)
+			return
+		}
+		m.wedger = op
+		close(m.wedged)
+		for t := range m.tokens {
+			t.wake()
+		}
+	})
+}
+
+func (m *Module) end(c *call) {
+	m.mu.Lock()
+	delete(m.calls, c)
+	c.dog.Stop()
+	m.mu.Unlock()
+	if m.one != nil {
+		<-m.one
+	}
+}
+
+func (m *Module) isWedged() bool {
+	select {
+	case <-m.wedged:
+		return true
+	default:
+		return false
+	}
+}
+
+// stuck is the error of a module that stopped answering.
+func (m *Module) stuck(op string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stuckLocked(op)
+}
+
+func (m *Module) stuckLocked(op string) error {
+	return card.Errorf(card.Wedged, op, "module %s did not answer to %q", m.path, m.wedger)
+}
