@@ -177,3 +177,57 @@ func ExampleCardError() {
 	// wrong passcode, 2 tries left before the card locks
 	// check your passcode and try again
 }
+
+// The cards in the readers are shown without a passcode.
+func ExampleCards() {
+	ctx := context.Background()
+	kit, err := signingtest.New(signingtest.Config{}) // a simulated card in its reader
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kit.Close()
+
+	// Of real cards: signing.CardsConfig{Module: path, Guard: g}
+	cards, err := signing.Cards(ctx, signing.CardsConfig{Readers: []*signing.Reader{kit.Reader()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, c := range cards {
+		if !c.Present {
+			continue
+		}
+		fmt.Printf("%s: %s: %s\n", c.Reader, c.Label, c.Verdict.Decision)
+		for _, x := range c.Certificates {
+			fmt.Printf("  %s: %s: %s\n", x.Label, x.Role, x.Why)
+		}
+	}
+	// Output:
+	// simulated reader 1: simulated card: allowed
+	//   Authentication: authentication: for authentication by its key usage; its private key is on the card
+	//   Digital signature: signing: for signing by its key usage; its private key is on the card
+}
+
+// A user interface is told which cards are put in and taken out.
+func ExampleWatchCards() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	kit, err := signingtest.New(signingtest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kit.Close()
+	err = signing.WatchCards(ctx, signing.CardsConfig{Readers: []*signing.Reader{kit.Reader()}}, func(e signing.CardEvent) {
+		fmt.Println(e.Reader, e.Change, e.Label)
+		switch e.Change {
+		case signing.CardIn:
+			kit.Remove() // as a person does
+		case signing.CardOut:
+			cancel() // the window is closed
+		}
+	})
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// simulated reader 1 in simulated card
+	// simulated reader 1 out simulated card
+	// true
+}

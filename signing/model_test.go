@@ -285,7 +285,9 @@ func certificateOn(t fataler, c *testcard.Card) guard.CertificateInfo {
 	s, err := c.Token().Open(context.Background())
 	require.NoError(t, err)
 	defer s.Close()
-	_, p, err := readCard(context.Background(), s)
+	_, certificates, err := readCard(context.Background(), s)
+	require.NoError(t, err)
+	p, err := certificates.Signing()
 	require.NoError(t, err)
 	return p.Certificate.Info()
 }

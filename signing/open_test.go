@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -17,9 +18,10 @@ import (
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
-func TestOpenWantsAReaderAndAPrompt(t *testing.T) {
+func TestOpenWantsACardAndAPrompt(t *testing.T) {
 	sim := newCard(t, testcard.Config{})
 	pin := func(context.Context, PINRequest) ([]byte, error) { return nil, nil }
+	reader := card.NewReader(sim.Token(), "x")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, c := range []struct {
@@ -28,12 +30,18 @@ func TestOpenWantsAReaderAndAPrompt(t *testing.T) {
 		config Config
 		says   string
 	}{
-		{"no reader", t.Context(), Config{PIN: pin}, "Config.Reader is nil; signing/signingtest has one"},
+		{"nothing", t.Context(), Config{PIN: pin}, "neither Config.Module nor Config.Reader is set"},
+		{"a card without its module", t.Context(), Config{Token: "card1", ReaderName: "r", PIN: pin}, "neither Config.Module nor Config.Reader is set"},
+		{"a module and a reader", t.Context(), Config{Module: "m.so", Reader: reader, PIN: pin}, "does not go together with Module"},
+		{"a reader and a module's arguments", t.Context(), Config{ModuleArguments: "a", Reader: reader, PIN: pin}, "does not go together with Module"},
+		{"a reader and a card's name", t.Context(), Config{Token: "card1", Reader: reader, PIN: pin}, "does not go together with Module"},
+		{"a reader and a reader's name", t.Context(), Config{ReaderName: "r", Reader: reader, PIN: pin}, "does not go together with Module"},
 		{"an empty reader", t.Context(), Config{Reader: &Reader{}, PIN: pin}, "Config.Reader is empty; it comes from signing/signingtest"},
-		{"no prompt", t.Context(), Config{Reader: card.NewReader(sim.Token(), "x")}, "Config.PIN is nil; wanted a function that asks"},
-		{"no state folder", t.Context(), Config{Reader: card.NewReader(sim.Token(), ""), PIN: pin}, "with a state folder of its own"},
-		{"a real card", t.Context(), Config{Reader: card.NewReader(notSimulated{sim.Token()}, "x"), PIN: pin}, "must be a simulated card"},
-		{"an ended context", ended, Config{Reader: card.NewReader(sim.Token(), "x"), PIN: pin}, "context canceled"},
+		{"a reader without a state folder", t.Context(), Config{Reader: card.NewReader(sim.Token(), ""), PIN: pin}, "Config.Reader is empty"},
+		{"no prompt", t.Context(), Config{Reader: reader}, "Config.PIN is nil; wanted a function that asks"},
+		{"no prompt for a module", t.Context(), Config{Module: "m.so"}, "Config.PIN is nil; wanted a function that asks"},
+		{"an ended context", ended, Config{Reader: reader, PIN: pin}, "context canceled"},
+		{"an ended context and a module", ended, Config{Module: "m.so", PIN: pin}, "context canceled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			opened, err := Open(c.ctx, c.config)
@@ -44,16 +52,22 @@ func TestOpenWantsAReaderAndAPrompt(t *testing.T) {
 	assert.Empty(t, sim.Trace())
 }
 
+// Config has nothing that leads elsewhere; a Reader, which has a folder of its own,
+// can be made inside this module alone.
 func TestARealCardIsBoundByTheHoldsOfTheMachine(t *testing.T) {
 	machine, err := state.Machine()
 	require.NoError(t, err)
 	sim := newCard(t, testcard.Config{})
-	dir, err := stateOf(card.NewHandle(notSimulated{sim.Token()}, card.Options{StateDir: t.TempDir()}))
+	dir, err := stateOf(card.NewHandle(sim.Token(), card.Options{}))
 	require.NoError(t, err)
-	assert.Equal(t, machine, dir, "no option leads a real card elsewhere")
+	assert.Equal(t, machine, dir)
 	dir, err = stateOf(card.NewHandle(sim.Token(), card.Options{StateDir: "elsewhere"}))
 	require.NoError(t, err)
 	assert.Equal(t, state.At("elsewhere"), dir)
+	for f := range reflect.TypeFor[Config]().Fields() {
+		assert.NotContains(t, strings.ToLower(f.Name), "dir")
+		assert.True(t, f.IsExported(), f.Name)
+	}
 }
 
 func TestAReaderWithoutACardIsNoError(t *testing.T) {

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"slices"
@@ -46,6 +47,48 @@ func (s meddled) Sign(ctx context.Context, id, digest []byte, opts crypto.Signer
 	return value, err
 }
 
+// hiding is a token that shows its private keys after a login alone, as many do, but
+// the one with a CKA_ID.
+type hiding struct {
+	card.Token
+	but []byte
+}
+
+func (h hiding) Open(ctx context.Context) (card.Session, error) {
+	s, err := h.Token.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &hidden{Session: s, but: h.but}, nil
+}
+
+type hidden struct {
+	card.Session
+	but      []byte
+	loggedIn bool
+}
+
+func (s *hidden) Login(ctx context.Context, pin []byte) error {
+	err := s.Session.Login(ctx, pin)
+	s.loggedIn = err == nil
+	return err
+}
+
+func (s *hidden) Logout(ctx context.Context) error {
+	s.loggedIn = false
+	return s.Session.Logout(ctx)
+}
+
+func (s *hidden) Objects(ctx context.Context) ([]card.Object, error) {
+	objects, err := s.Session.Objects(ctx)
+	if !s.loggedIn {
+		objects = slices.DeleteFunc(objects, func(o card.Object) bool {
+			return o.Class != card.CertificateObject && !bytes.Equal(o.ID, s.but)
+		})
+	}
+	return objects, err
+}
+
 // slot is a reader into which one or the other card can be put. Every removal and
 // insertion is told, in order.
 type slot struct {
@@ -80,6 +123,15 @@ func (s *slot) insert(c *testcard.Card) {
 		s.in = c
 		s.move(card.Presence{Present: true, Insertion: s.now().Insertion + 1})
 	}
+}
+
+// reset has the card begin another insertion without having been seen out.
+func (s *slot) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.in.Remove()
+	s.in.Insert()
+	s.move(card.Presence{Present: true, Insertion: s.now().Insertion + 1, Reset: true})
 }
 
 func (s *slot) move(p card.Presence) {

@@ -15,8 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"           // one line at a time, also from two processes
-	"github.com/moby/sys/atomicwriter" // replaces the head file atomically
+	"github.com/gofrs/flock" // one line at a time, also from two processes
 
 	"github.com/rxguard/rxguard/internal/state"
 )
@@ -56,6 +55,9 @@ type head struct {
 }
 
 const recordVersion = 1
+
+// maxHead bounds the head file.
+const maxHead = 1 << 10
 
 // maxLine bounds a line of the record.
 const maxLine = 1 << 20
@@ -306,7 +308,7 @@ func headOf(seq uint64, lineBytes []byte) head {
 func writeHead(path string, h head) error {
 	b, err := json.Marshal(h)
 	if err == nil {
-		err = atomicwriter.WriteFile(path+".head", append(b, '\n'), 0o600)
+		err = state.WriteFile(path+".head", append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("the head could not be written: %w", err)
@@ -316,21 +318,16 @@ func writeHead(path string, h head) error {
 
 // readHead reads the head file; nil when there is none.
 func readHead(path string) (*head, error) {
-	f, err := os.Open(path + ".head")
+	b, err := state.ReadFile(path+".head", maxHead)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("signing: record: %w", err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1024))
-	if err != nil {
-		return nil, fmt.Errorf("signing: record: %w", err)
-	}
 	var h head
 	if err := strictJSON(b, &h); err != nil {
-		return nil, &RecordError{Path: f.Name(), Line: 1, Problem: "is damaged: " + err.Error()}
+		return nil, &RecordError{Path: path + ".head", Line: 1, Problem: "is damaged: " + err.Error()}
 	}
 	return &h, nil
 }

@@ -49,6 +49,7 @@ type desk struct {
 	err      error             // why there is no pair
 	several  []card.Pair       // one of which may turn out as the pair after the login
 	settled  bool              // the login shows nothing new
+	lock     *state.SharedLock
 	loggedIn bool
 }
 
@@ -171,6 +172,7 @@ func closed(ctx context.Context, err error) error {
 func (s *Signer) drop() {
 	if s.cur != nil {
 		_ = s.cur.s.Close()
+		s.cur.lock.Close()
 		s.cur = nil
 	}
 }
@@ -250,7 +252,7 @@ func (s *Signer) onePermitted(d *desk) bool {
 // is why the document is not signed though the verdict may permit it; nil: it suits.
 func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited error) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
-	unlock, lockErr := s.lock(ctx, d.id)
+	unlock, lockErr := s.lock(ctx, d)
 	if lockErr == nil {
 		defer unlock()
 	}
@@ -321,6 +323,7 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 		_ = sess.Close()
 		return d, err
 	}
+	d.lock = s.dir.Shared(d.id)
 	s.cur = d
 	return d, nil
 }
@@ -403,8 +406,8 @@ func (s *Signer) login(ctx context.Context, d *desk) error {
 
 // lock takes the card's lock, shared. A machine without a state folder that this
 // user cannot make one on has no holds and nobody to wait for.
-func (s *Signer) lock(ctx context.Context, id string) (func(), error) {
-	unlock, err := s.dir.Lock(ctx, id, false)
+func (s *Signer) lock(ctx context.Context, d *desk) (func(), error) {
+	unlock, err := d.lock.Lock(ctx)
 	if err != nil && !s.dir.Exists() {
 		return func() {}, nil
 	}

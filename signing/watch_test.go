@@ -288,6 +288,46 @@ func TestAReseatingBeforeTheRenewalWentOnDoesNotCount(t *testing.T) {
 	}
 }
 
+// A module that finds its card reset saw it neither out nor in.
+func TestAResetIsNoReseating(t *testing.T) {
+	dir := state.At(t.TempDir())
+	sim := newCard(t, testcard.Config{Serial: "c0ffee"})
+	reader := newSlot(sim)
+	w := stepped(t, reader, dir)
+	require.NoError(t, dir.SetHold(state.Hold{ID: theHoldID, Card: idOf("c0ffee"), Phase: state.Reseat, Since: refusedAt,
+		Expect: w.shows(t).Certificate.Info().SHA256}))
+	w.refresh(t.Context())
+	reader.reset()
+	w.refresh(t.Context())
+	assert.EqualValues(t, 2, w.shows(t).Insertion, "it is read afresh")
+	assert.NotNil(t, w.shows(t).Certificate)
+	assert.Equal(t, guard.HoldReseat, w.shows(t).Hold.State)
+	// Nor does one that comes directly after.
+	reader.reset()
+	w.refresh(t.Context())
+	assert.Equal(t, guard.HoldReseat, w.shows(t).Hold.State)
+	reader.remove()
+	w.refresh(t.Context())
+	reader.insert(sim)
+	w.refresh(t.Context())
+	assert.Equal(t, guard.HoldLogin, w.shows(t).Hold.State, "seen out and in")
+	// What was seen before the reset was of another insertion.
+	reader.reset()
+	w.refresh(t.Context())
+	assert.Equal(t, guard.HoldReseat, w.shows(t).Hold.State)
+}
+
+func TestAResetEndsASession(t *testing.T) {
+	reader := newSlot(newCard(t, testcard.Config{Serial: "c0ffee"}))
+	w := newWorld(t, func(u *setUp) { u.sim, u.token = reader.in, func(card.Token) card.Token { return reader } })
+	_, err := Sign(t.Context(), w.signer, document(t, "one"))
+	require.NoError(t, err)
+	reader.reset()
+	_, err = Sign(t.Context(), w.signer, document(t, "two"))
+	require.NoError(t, err)
+	assert.Len(t, w.person.requests(), 2, "the passcode is asked again")
+}
+
 func TestACardThatIsOutDoesNotWaitForItsPasscode(t *testing.T) {
 	w := newWorld(t)
 	w.seenHold(state.Reseat)

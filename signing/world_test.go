@@ -338,6 +338,11 @@ func builtin(t fataler) *guard.Guard {
 // document is a $prepare answer with a digest of its own.
 func document(t fataler, name string) *eps.Prepared {
 	t.Helper()
+	return documentAt(t, name, allowedAt)
+}
+
+func documentAt(t fataler, name string, at time.Time) *eps.Prepared {
+	t.Helper()
 	digest := sha256.Sum256([]byte(name))
 	info, err := eps.SignedInfo(eps.RS256, digest[:])
 	require.NoError(t, err)
@@ -347,7 +352,7 @@ func document(t fataler, name string) *eps.Prepared {
 	}
 	answer, err := json.Marshal(map[string]any{"resourceType": "Parameters", "parameter": []parameter{
 		{"digest", base64.StdEncoding.EncodeToString(info)},
-		{"timestamp", allowedAt.Format(time.RFC3339)},
+		{"timestamp", at.Format(time.RFC3339)},
 		{"algorithm", "RS256"},
 	}})
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rxguard/rxguard/guard"
@@ -31,24 +32,25 @@ type trip struct {
 	record   *signing.Record
 	signer   *signing.Signer
 	prepared *eps.Prepared
-	changed  bool // the card's renewal was begun
+	changed  bool        // the card's renewal was begun
+	mute     atomic.Bool // nobody may be asked for the passcode
 }
 
 // journey goes the whole way. An error has been put in plain words, with the way
 // out.
 func journey(ctx context.Context, o options, tell *teller) (err error) {
-	out, err := newOutput(o)
-	if err != nil {
-		return &usageError{err}
-	}
-	w, err := newWorld(o)
+	t, err := pack(ctx, o, tell)
 	if err != nil {
 		return err
 	}
-	t := &trip{o: o, w: w, tell: tell, out: out}
 	defer func() {
 		err = errors.Join(t.end(ctx, err), tell.failed())
 	}()
+	if t.w.test != nil {
+		if err := t.provision(ctx); err != nil {
+			return err
+		}
+	}
 	if err := t.open(ctx); err != nil {
 		return err
 	}
@@ -66,62 +68,42 @@ func journey(ctx context.Context, o options, tell *teller) (err error) {
 	return t.sign(ctx)
 }
 
-// end closes what is open, and on a failure says what the card's state is. A world
-// that can be gone on with stays.
-func (t *trip) end(ctx context.Context, err error) error {
-	if t.card != nil {
-		_ = t.card.Close()
-	}
-	if t.record != nil {
-		_ = t.record.Close()
-	}
-	resumed := t.o.resume != ""
-	keep := err != nil && (resumed || t.changed && !hopeless(err))
-	if cerr := t.w.close(!keep); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		return nil
-	}
-	text := "This did not work: " + err.Error()
-	var stop *stopError
-	if errors.As(err, &stop) {
-		text = stop.text
-	}
-	if ctx.Err() != nil {
-		text = "Interrupted."
-	}
-	switch {
-	case keep && !hopeless(err):
-		text += "\nThe card is safe. To go on where this stopped:\n  go run ./examples/prescriber --resume " + t.w.dir
-		if t.o.out != "" {
-			text += " --out " + t.o.out
+// pack gets ready what the journey needs; nothing is changed on a card.
+func pack(ctx context.Context, o options, tell *teller) (*trip, error) {
+	t := &trip{o: o, tell: tell}
+	var err error
+	if o.module == "" {
+		if t.out, err = newOutput(o.out, o.resume, o.resume != ""); err != nil {
+			return nil, &usageError{err}
 		}
-		if t.o.json {
-			text += " --json"
-		}
-	case keep:
-		text += "\nThe simulated card stays in " + t.w.dir + "."
-	case !t.changed:
-		text += "\nThe card was not changed."
+		t.w, err = newWorld(o)
+		return t, err
 	}
-	return &stopError{text, err}
+	if t.w, err = openToken(ctx, o, tell.err); err != nil {
+		return nil, err
+	}
+	if t.out, err = newOutput(o.out, t.w.dir, t.w.test.underWay()); err != nil {
+		return nil, errors.Join(&usageError{err}, t.w.close(false))
+	}
+	return t, nil
 }
 
-// hopeless tells whether going on cannot help: a renewal that was given up, an
-// answer that the card can never sign.
-func hopeless(err error) bool {
-	var e *renewal.Error
-	var cert *eps.CertificateError
-	var checks *eps.CheckError
-	return errors.As(err, &e) && e.Result.Outcome == renewal.NotOffered || errors.As(err, &cert) || errors.As(err, &checks)
+// provision comes before the journey on a token.
+func (t *trip) provision(ctx context.Context) error {
+	if err := t.w.test.provision(ctx, t.tell); err != nil {
+		return err
+	}
+	t.w.World.Issued = t.w.test.file.Issued
+	var err error
+	t.w.rules, err = t.w.advisories()
+	return err
 }
 
 // open is step 1: the card is opened and read.
 func (t *trip) open(ctx context.Context) error {
 	t.tell.begin(1, "read", "The smartcard is read")
 	var err error
-	if t.card, err = signing.Open(ctx, signing.Config{Reader: t.w.kit.Reader(), PIN: t.w.ask(t.tell)}); err != nil {
+	if t.card, err = signing.Open(ctx, signing.Config{Reader: t.w.kit.Reader(), PIN: t.ask, LastTry: t.w.lastTry()}); err != nil {
 		return err
 	}
 	if t.g, err = guard.New(guard.Config{Advisories: t.w.rules, Issuers: t.w.kit.Issuers()}); err != nil {
@@ -142,7 +124,11 @@ func (t *trip) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("Card %s, serial %s (simulated).\n", s.Label, s.Serial)
+	kind := "simulated"
+	if t.w.test != nil {
+		kind = "a test token"
+	}
+	text := fmt.Sprintf("Card %s, serial %s (%s).\n", s.Label, s.Serial, kind)
 	switch {
 	case s.Hold.State != guard.NotHeld:
 		t.changed = true // an earlier run began its renewal
@@ -216,6 +202,19 @@ func (t *trip) check(ctx context.Context) (affected bool, err error) {
 	}
 }
 
+// ask is the passcode's callback.
+func (t *trip) ask(ctx context.Context, r passcodeRequest) ([]byte, error) {
+	if t.mute.Load() {
+		return nil, errAsked
+	}
+	if t.w.test != nil {
+		return t.w.test.asking(t.tell)(ctx, r)
+	}
+	return t.w.ask(t.tell)(ctx, r)
+}
+
+var errAsked = errors.New("the passcode was asked where it must not be")
+
 // signAnyway is step 3: the Signer asks the guard itself.
 func (t *trip) signAnyway(ctx context.Context) error {
 	t.tell.begin(3, "sign_refused", "An attempt to sign anyway")
@@ -230,7 +229,9 @@ func (t *trip) mustRefuse(ctx context.Context) error {
 		return err
 	}
 	before := t.w.kit.SigningKeyUses()
+	t.mute.Store(true)
 	_, err = signing.Sign(ctx, t.signer, p)
+	t.mute.Store(false)
 	var refused *guard.Refused
 	if !errors.As(err, &refused) {
 		if err == nil {
@@ -302,58 +303,12 @@ func stopOf(err error) error {
 // signOnHold is step 5: renewed, but not yet taken out and put back.
 func (t *trip) signOnHold(ctx context.Context) error {
 	t.tell.begin(5, "sign_on_hold", "An attempt to sign before the card was taken out")
-	return t.mustRefuse(ctx)
-}
-
-// reseat is step 6: the card is taken out and put back, as its watcher sees.
-func (t *trip) reseat(ctx context.Context) error {
-	t.tell.begin(6, "reseat", "The card is taken out and put back")
-	t.w.kit.Remove()
-	if err := t.see(ctx, func(s guard.Snapshot) bool { return errors.Is(s.Err, guard.ErrNoCard) }); err != nil {
-		return err
+	err := t.mustRefuse(ctx)
+	if t.w.test != nil && isOut(err) {
+		t.tell.say("out", "The card is on its way out already, so this was not tried. Nothing was signed.", nil)
+		return nil
 	}
-	t.tell.say("removed", "The watcher saw the card taken out.", nil)
-	if err := t.w.advance(); err != nil {
-		return err
-	}
-	pause(ctx, t.o.pace)
-	t.w.kit.Insert()
-	if err := t.see(ctx, func(s guard.Snapshot) bool { return s.Err == nil }); err != nil {
-		return err
-	}
-	t.tell.say("inserted", "The watcher saw the card put back.", nil)
-	r, err := t.renewer(nothing{})
-	if err != nil {
-		return err
-	}
-	res, err := r.Finish(ctx, t.signer)
-	if err != nil {
-		return stopOf(err)
-	}
-	t.tell.say(string(res.Outcome), res.Text, res)
-	return nil
-}
-
-// nothing is no authority: the end of a renewal asks none.
-type nothing struct{}
-
-func (nothing) Enrol(context.Context, *renewal.Transport, renewal.Request) (renewal.Answer, error) {
-	return renewal.Answer{}, &renewal.EnrolError{Kind: renewal.Unreachable, Detail: "no authority is needed any more"}
-}
-
-// see waits until the card's snapshot is as wanted.
-func (t *trip) see(ctx context.Context, wanted func(guard.Snapshot) bool) error {
-	for {
-		changed := t.card.Changed()
-		if s, err := t.card.Snapshot(ctx); err == nil && wanted(s) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		}
-	}
+	return err
 }
 
 // sign is step 7: the guard says yes, and a $prepare answer is signed.
@@ -380,6 +335,11 @@ func (t *trip) sign(ctx context.Context) error {
 	}
 	t.tell.say("record", fmt.Sprintf("The decision record verifies. It shows %d refusals and %d signature(s).", refused, made),
 		map[string]int{"refused": refused, "signed": made})
+	if t.w.test != nil {
+		if err := t.w.test.signed(); err != nil {
+			return err
+		}
+	}
 	t.tell.say("done", "Done. What was signed is simulated and worth nothing.", nil)
 	return nil
 }

@@ -3,11 +3,18 @@
 //
 //	go run ./examples/prescriber
 //
+// With a PKCS#11 module and an empty token, it goes the same way there. It puts a
+// prescriber's two pairs of its own test authority on the token first, and leaves a
+// token alone that holds anything else:
+//
+//	go run ./examples/prescriber --module PATH --token LABEL
+//
 // It is also the example of how an application embeds the library: journey.go holds
 // the calls in their order.
 //
 // Exit codes: 0 the prescription was signed, 1 it was not (the text says why and
-// what to do), 2 the command line or a file was not understood, 130 interrupted.
+// what to do), 2 the command line or a file was not understood, 3 the card was
+// renewed and is on hold until it is taken out and put back, 130 interrupted.
 package main
 
 import (
@@ -18,6 +25,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -34,6 +42,7 @@ const (
 	exitDone        = 0
 	exitNotSigned   = 1
 	exitUsage       = 2
+	exitOnHold      = 3
 	exitInterrupted = 130
 )
 
@@ -56,7 +65,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	tell := newTeller(stdout, stderr, o.json)
 	if o.pace < 0 {
 		o.pace = 0
-		if tell.terminal {
+		if tell.terminal && o.module == "" {
 			o.pace = 400 * time.Millisecond // a real card takes its time; let the bar be seen
 		}
 	}
@@ -74,6 +83,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil:
 		tell.problem(err)
 		return exitInterrupted
+	case errors.Is(err, errOnHold):
+		tell.problem(err)
+		return exitOnHold
 	default:
 		tell.problem(err)
 		return exitNotSigned
@@ -89,6 +101,15 @@ type options struct {
 	json    bool
 	pace    time.Duration
 	resume  string
+
+	// Of a journey on a PKCS#11 token.
+	module    string
+	arguments string
+	token     string
+	dir       string
+	pinFile   string
+	soFile    string
+	wait      time.Duration
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -97,10 +118,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.SetOutput(io.Discard) // errors are told once, by command
 	usage := func() {
 		fs.SetOutput(stderr)
-		fmt.Fprintln(stderr, "Usage: prescriber [flags]\n\nThe whole way on a simulated smartcard: refused, renewed, re-seated, signed.")
+		fmt.Fprintln(stderr, "Usage: prescriber [flags]\n       prescriber --module PATH --token LABEL [flags]\n\n"+
+			"The whole way on a simulated smartcard, or on an empty PKCS#11 token: refused, renewed, re-seated, signed.")
 		fs.PrintDefaults()
 		fmt.Fprintln(stderr, "\nTIME is RFC 3339 (2020-09-30T09:00:00Z) or a date (2020-09-30), which is its first instant in UTC.\n"+
-			"Exit codes: 0 signed, 1 not signed, 2 command line or file not understood, 130 interrupted.")
+			"The passcode of a token comes from --pin-file, else from "+pinEnv+", else it is asked on the terminal;\n"+
+			"the security officer's secret, where a module wants one, from --so-file, "+soEnv+" or the terminal.\n"+
+			"Exit codes: 0 signed, 1 not signed, 2 command line or file not understood,\n"+
+			"3 the token was renewed and is on hold until it is taken out and put back, 130 interrupted.")
 	}
 	fs.StringVar(&o.out, "out", "", "write certificates, signature, Provenance and verdicts to this `DIR`")
 	fs.StringVar(&o.prepare, "prepare", "", "sign the $prepare answer in this `FILE` instead of a synthetic one; the simulated clock starts just before its timestamp, with --issued at it, unless --at is given")
@@ -109,6 +134,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.BoolVar(&o.json, "json", false, "print the steps as JSON lines")
 	fs.DurationVar(&o.pace, "pace", -1, "pause after each step of the renewal, as a real card would; default 400ms on a terminal, else none")
 	fs.StringVar(&o.resume, "resume", "", "go on with the simulated card in this `DIR`, which an interrupted run named")
+	fs.StringVar(&o.module, "module", "", "go the way on a token behind this PKCS#11 module, the `PATH` of a shared library; an empty token is provisioned first, one with anything of others on it is left alone")
+	fs.StringVar(&o.arguments, "module-arguments", "", "the `TEXT` that the module wants at its initialisation, as NSS softokn does")
+	fs.StringVar(&o.token, "token", "", "the `LABEL` or serial number of the token")
+	fs.StringVar(&o.dir, "dir", "", "keep what belongs to the token (its test authority, hold, journal and record) in this `DIR`; default a folder of the token's in the user's cache")
+	fs.StringVar(&o.pinFile, "pin-file", "", "read the token's passcode from this `FILE`")
+	fs.StringVar(&o.soFile, "so-file", "", "read the security officer's secret from this `FILE`: on a PIV card its management key")
+	fs.DurationVar(&o.wait, "wait", 10*time.Minute, "wait so long for the token to be taken out and put back; 0 stops at once")
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		usage()
 		return o, err
@@ -118,14 +150,24 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("%q is not understood; --help lists the flags", fs.Arg(0))
 	}
-	var empty error
+	var wrong error
 	fs.Visit(func(f *flag.Flag) {
-		if f.Value.String() == "" && f.Name != "at" && f.Name != "issued" {
-			empty = fmt.Errorf("--%s is empty", f.Name)
+		switch {
+		case f.Value.String() == "" && f.Name != "at" && f.Name != "issued":
+			wrong = fmt.Errorf("--%s is empty", f.Name)
+		case o.module == "" && slices.Contains([]string{"module-arguments", "token", "dir", "pin-file", "so-file", "wait"}, f.Name):
+			wrong = fmt.Errorf("--%s is for a PKCS#11 token; --module names its module", f.Name)
+		case o.module != "" && (f.Name == "at" || f.Name == "issued"):
+			wrong = fmt.Errorf("--%s is for a simulated card; a token is judged by the clock of this machine", f.Name)
+		case o.module != "" && f.Name == "resume":
+			wrong = errors.New("--resume is for a simulated card; with --module the same command goes on by itself")
 		}
 	})
-	if empty != nil {
-		return o, empty
+	if wrong != nil {
+		return o, wrong
+	}
+	if o.wait < 0 {
+		return o, errors.New("--wait is negative")
 	}
 	if o.resume != "" && (!o.at.IsZero() || !o.issued.IsZero() || o.prepare != "") {
 		return o, errors.New("--resume goes on with what the interrupted run was given; --at, --issued and --prepare do not go with it")

@@ -23,34 +23,37 @@ type output struct {
 	renewed bool   // a new certificate was written
 }
 
-func newOutput(o options) (*output, error) {
-	if o.out == "" {
+// newOutput makes the folder of --out, out, and removes what an earlier journey left.
+// The files are not among those of the card in its folder, world, where there is one
+// already. With goesOn, an earlier run began the journey.
+func newOutput(out, world string, goesOn bool) (*output, error) {
+	if out == "" {
 		return &output{}, nil
 	}
-	if o.resume != "" {
-		inside, err := isInside(o.out, o.resume)
+	if world != "" {
+		inside, err := isInside(out, world)
 		if err != nil {
 			return nil, err
 		}
 		if inside {
-			return nil, fmt.Errorf("--out %s is in the folder of the simulated card, which goes when the journey ends", o.out)
+			return nil, fmt.Errorf("--out %s is in the folder of the simulated card or token; name another", out)
 		}
 	}
-	if err := os.MkdirAll(o.out, 0o777); err != nil {
+	if err := os.MkdirAll(out, 0o777); err != nil {
 		return nil, err
 	}
 	// What an earlier journey left would be taken for this one's. The verdicts of
 	// the journey that is gone on with are its own.
 	stale := []string{"old-certificate.pem", "new-certificate.pem", "signed-info.xml", "signature.bin", "signature.xml", "provenance.json"}
-	if o.resume == "" {
+	if !goesOn {
 		stale = append(stale, "verdicts.jsonl")
 	}
 	for _, name := range stale {
-		if err := os.Remove(filepath.Join(o.out, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(filepath.Join(out, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
-	return &output{dir: o.out}, nil
+	return &output{dir: out}, nil
 }
 
 // isInside tells whether a path is a folder or below it.

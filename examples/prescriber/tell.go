@@ -153,6 +153,12 @@ func (t *teller) progress(p renewal.Progress) {
 	}
 }
 
+// asked tells that the passcode is wanted.
+func (t *teller) asked(r passcodeRequest, who string) {
+	t.progressEnds()
+	t.say("passcode", fmt.Sprintf("Passcode for card %s, to %s: %s.", r.Label, r.Purpose, who), nil)
+}
+
 // progressEnds leaves the bar's line.
 func (t *teller) progressEnds() {
 	if t.bar != nil {
@@ -185,7 +191,11 @@ func (t *teller) problem(err error) {
 		text = stop.text
 	}
 	if t.json {
-		t.line(event{Step: t.step, Name: t.name, Outcome: "stopped", Text: text, Detail: map[string]string{"error": err.Error()}})
+		outcome := "stopped"
+		if errors.Is(err, errOnHold) {
+			outcome = "on_hold"
+		}
+		t.line(event{Step: t.step, Name: t.name, Outcome: outcome, Text: text, Detail: map[string]string{"error": err.Error()}})
 		return
 	}
 	fmt.Fprintf(t.out, "\n%s\n", text)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -19,9 +20,21 @@ import (
 	"github.com/moby/sys/atomicwriter" // an interrupted run leaves a whole world.json
 
 	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/signing"
 	"github.com/rxguard/rxguard/signing/eps"
 	"github.com/rxguard/rxguard/signing/signingtest"
 )
+
+// kit is a card with its test authority: the simulated one of package signingtest,
+// or a token.
+type kit interface {
+	Reader() *signing.Reader
+	PIN(context.Context, passcodeRequest) ([]byte, error)
+	Issuers() []*x509.Certificate
+	SigningKeyUses() int
+	StartEnrolment() (*signingtest.Enrolment, error)
+	Close() error
+}
 
 // world is the simulated world: one card, its authority, the rules, and a clock.
 // It lies in a folder, so that an interrupted journey can be gone on with.
@@ -29,7 +42,9 @@ type world struct {
 	World worldFile
 	dir   string
 	lock  *flock.Flock
-	kit   *signingtest.Kit
+	kit   kit
+	sim   *signingtest.Kit // the kit, where the card is simulated
+	test  *testToken       // the kit, where it is a token
 	rules *advisory.Set
 	ahead atomic.Int64 // of World.At, in nanoseconds
 }
@@ -75,19 +90,28 @@ func newWorld(o options) (_ *world, err error) {
 			return nil, err
 		}
 	}
-	w.lock = flock.New(filepath.Join(w.dir, "world.lock"))
-	if free, err := w.lock.TryLock(); err != nil {
+	if err := w.lockFolder("card"); err != nil {
 		return nil, err
-	} else if !free {
-		return nil, &usageError{fmt.Errorf("another run works on the card in %s; wait until it has ended", w.dir)}
 	}
-	if w.kit, err = signingtest.New(signingtest.Config{Dir: w.dir, Issued: w.World.Issued, Now: w.asOf()}); err == nil {
+	if w.sim, err = signingtest.New(signingtest.Config{Dir: w.dir, Issued: w.World.Issued, Now: w.asOf()}); err == nil {
+		w.kit = w.sim
 		w.rules, err = w.advisories()
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.close(false))
 	}
 	return w, nil
+}
+
+// lockFolder keeps other runs out of the folder.
+func (w *world) lockFolder(what string) error {
+	w.lock = flock.New(filepath.Join(w.dir, "world.lock"))
+	if free, err := w.lock.TryLock(); err != nil {
+		return err
+	} else if !free {
+		return &usageError{fmt.Errorf("another run works on the %s in %s; wait until it has ended", what, w.dir)}
+	}
+	return nil
 }
 
 const worldName = "world.json"
@@ -122,18 +146,16 @@ func readFile(name string) ([]byte, error) {
 func (w *world) fromFlags(o options) error {
 	w.World = worldFile{At: o.at, Issued: o.issued, Builtin: !o.at.IsZero() || !o.issued.IsZero()}
 	if o.prepare != "" {
-		b, err := readFile(o.prepare)
-		if err != nil {
+		if err := w.prepareFrom(o.prepare); err != nil {
 			return err
 		}
-		p, err := eps.ParsePrepared(b)
+		p, err := w.prepared()
 		if err != nil {
-			return fmt.Errorf("%s: %w", o.prepare, err)
+			return err
 		}
 		if err := simulable(p.Time()); err != nil {
 			return fmt.Errorf("%s: its timestamp %w", o.prepare, err)
 		}
-		w.World.Prepare = b
 		switch {
 		case !o.at.IsZero():
 		case !o.issued.IsZero():
@@ -149,6 +171,19 @@ func (w *world) fromFlags(o options) error {
 		}
 		w.World.Issued = w.now().Add(-ago).Truncate(time.Second)
 	}
+	return nil
+}
+
+// prepareFrom takes a $prepare answer from a file.
+func (w *world) prepareFrom(file string) error {
+	b, err := readFile(file)
+	if err != nil {
+		return err
+	}
+	if _, err := eps.ParsePrepared(b); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	w.World.Prepare = b
 	return nil
 }
 
@@ -223,6 +258,9 @@ func (w *world) close(remove bool) error {
 		for _, name := range []string{worldName, "card.json", "ca.json", "passcode", oldName, recordName, recordName + ".head", recordName + ".lock", "state"} {
 			err = errors.Join(err, os.RemoveAll(w.file(name)))
 		}
+	}
+	if w.lock == nil {
+		return err
 	}
 	err = errors.Join(err, w.lock.Close())
 	if remove {
@@ -302,11 +340,19 @@ func (w *world) prepared() (*eps.Prepared, error) {
 	return eps.ParsePrepared(answer)
 }
 
+// lastTry asks for a yes before a token's last try is spent; the simulated holder
+// never mistypes.
+func (w *world) lastTry() func(context.Context, passcodeRequest) (bool, error) {
+	if w.test == nil {
+		return nil
+	}
+	return w.test.secrets.lastTry
+}
+
 // ask is the holder of the simulated card: told, then typing the passcode.
 func (w *world) ask(t *teller) func(context.Context, passcodeRequest) ([]byte, error) {
 	return func(ctx context.Context, r passcodeRequest) ([]byte, error) {
-		t.progressEnds()
-		t.say("passcode", fmt.Sprintf("Passcode for card %s, to %s: the simulated holder types it.", r.Label, r.Purpose), nil)
+		t.asked(r, "the simulated holder types it")
 		return w.kit.PIN(ctx, r)
 	}
 }

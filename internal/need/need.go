@@ -48,6 +48,38 @@ func Tool(t testing.TB, name, debian string) string {
 	return p
 }
 
+// File returns the first file that one of the patterns of filepath.Glob finds; the
+// named Debian package provides it.
+func File(t testing.TB, what, debian string, patterns ...string) string {
+	t.Helper()
+	for _, p := range patterns {
+		found, err := filepath.Glob(p)
+		if err != nil {
+			t.Fatalf("pattern of %s: %v", what, err)
+		}
+		if len(found) > 0 {
+			return found[0]
+		}
+	}
+	t.Skipf("needs %s: apt-get install %s", what, debian)
+	return ""
+}
+
+// MountNamespace returns the command that runs a program in a mount namespace of its
+// own, before that program and its arguments.
+func MountNamespace(t testing.TB) []string {
+	t.Helper()
+	unshare := Tool(t, "unshare", "util-linux")
+	for _, args := range [][]string{{"-m"}, {"-m", "-r"}} { // as root; as anybody, where that is allowed
+		command := append(append([]string{unshare}, args...), "--propagation", "private")
+		if exec.Command(command[0], append(command[1:], "mount", "-t", "tmpfs", "tmpfs", "/run")...).Run() == nil {
+			return command
+		}
+	}
+	t.Skip("needs a mount namespace: run the test as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)")
+	return nil
+}
+
 // Cases sets how many random cases rapid runs in a test: 100, and the full number
 // under make soak, which sets RXGUARD_SOAK. Both are logged, for the test command to
 // print.

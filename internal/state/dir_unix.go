@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+
+	"golang.org/x/sys/unix" // flock(2), as github.com/gofrs/flock takes it
 )
 
 func machinePath() (string, error) {
@@ -27,3 +29,34 @@ func SyncDir(dir string) error {
 	}
 	return nil
 }
+
+// makeTop makes the state folder. Below /var/lib only root can, so an installer does.
+func makeTop(path string) error { return os.MkdirAll(path, 0o777) }
+
+// makeBelow makes a folder in the state folder, for the same people: whose umask the
+// first of them has must not keep out the others.
+func makeBelow(top, dir string) error {
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	i, err := os.Stat(top)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, i.Mode()&(os.ModePerm|os.ModeSetgid|os.ModeSticky))
+}
+
+func open(path string) (*os.File, error) { return os.Open(path) }
+
+// transient: whoever has a file open keeps nobody from replacing it.
+func transient(error) bool { return false }
+
+// isFile tells that there is a file, and no folder, where an error says that
+// something below it does not exist: here that is an error of its own (ENOTDIR).
+func isFile(string) bool { return false }
+
+const keepsLocks = true
+
+func tryShared(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil }
+
+func endShared(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

@@ -21,8 +21,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"           // file locks on Linux, macOS and Windows alike; kept by its owners since 2015, needs x/sys only
-	"github.com/moby/sys/atomicwriter" // replaces a file atomically, synced, on all three; kept by the Moby project, needs x/sys only
+	"github.com/gofrs/flock" // file locks on Linux, macOS and Windows alike; kept by its owners since 2015, needs x/sys only
 )
 
 // Dir is a state folder.
@@ -91,15 +90,11 @@ func (h Hold) check() error {
 // Hold reads the hold on a card; nil when there is none. An error means that it
 // is not known.
 func (d Dir) Hold(card string) (*Hold, error) {
-	f, err := os.Open(d.holdFile(card))
-	if errors.Is(err, fs.ErrNotExist) {
+	file := d.holdFile(card)
+	b, err := ReadFile(file, maxHold)
+	if errors.Is(err, fs.ErrNotExist) && !isFile(d.path) && !isFile(filepath.Dir(file)) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("state: hold: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxHold+1))
 	if err != nil {
 		return nil, fmt.Errorf("state: hold: %w", err)
 	}
@@ -108,7 +103,7 @@ func (d Dir) Hold(card string) (*Hold, error) {
 		err = errors.New("it is of another card")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("state: hold %s is damaged: %w", f.Name(), err)
+		return nil, fmt.Errorf("state: hold %s is damaged: %w", file, err)
 	}
 	return h, nil
 }
@@ -150,7 +145,7 @@ func (d Dir) SetHold(h Hold) error {
 	if err := d.make(dir); err != nil {
 		return err
 	}
-	if err := atomicwriter.WriteFile(d.holdFile(h.Card), append(b, '\n'), 0o666); err != nil {
+	if err := WriteFile(d.holdFile(h.Card), append(b, '\n'), 0o666); err != nil {
 		return fmt.Errorf("state: the hold could not be written: %w", err)
 	}
 	return SyncDir(dir)
@@ -166,7 +161,7 @@ func (d Dir) ReleaseHold(card, id string) error {
 	if h.ID != id {
 		return fmt.Errorf("state: the card is on another hold since %s; it was not ended", h.Since.Format(time.RFC3339))
 	}
-	if err := os.Remove(d.holdFile(card)); err != nil {
+	if err := patiently(time.Sleep, transient, func() error { return os.Remove(d.holdFile(card)) }); err != nil {
 		return fmt.Errorf("state: the hold could not be ended: %w", err)
 	}
 	return SyncDir(filepath.Dir(d.holdFile(card)))
@@ -174,11 +169,13 @@ func (d Dir) ReleaseHold(card, id string) error {
 
 func (d Dir) holdFile(card string) string { return filepath.Join(d.path, "holds", card+".json") }
 
+func (d Dir) lockFile(card string) string { return filepath.Join(d.path, "locks", card+".lock") }
+
 // Lock takes the lock of a card: shared for a signature, exclusive for setting a
 // hold, so that no signature is under way when a hold begins. It waits until ctx
 // ends. The returned function releases it.
 func (d Dir) Lock(ctx context.Context, card string, exclusive bool) (func(), error) {
-	return d.lock(ctx, card+".lock", exclusive, true)
+	return d.lock(ctx, d.lockFile(card), exclusive, true)
 }
 
 // ErrBusy is wrapped by TryRenewal when another process renews the card.
@@ -188,20 +185,22 @@ var ErrBusy = errors.New("another process renews this card")
 // to its last. It does not wait: the error that wraps ErrBusy names the process
 // that holds the lock.
 func (d Dir) TryRenewal(ctx context.Context, card string) (func(), error) {
-	return d.lock(ctx, card+".renewal", true, false)
+	return d.lock(ctx, filepath.Join(d.path, "locks", card+".renewal"), true, false)
 }
 
-func (d Dir) lock(ctx context.Context, name string, exclusive, wait bool) (func(), error) {
-	dir := filepath.Join(d.path, "locks")
-	if err := d.make(dir); err != nil {
-		return nil, err
-	}
-	l := flock.New(filepath.Join(dir, name), flock.SetPermissions(0o666))
+func (d Dir) lock(ctx context.Context, file string, exclusive, wait bool) (func(), error) {
+	l := flock.New(file, flock.SetPermissions(0o666))
 	try, patience := l.TryRLock, l.TryRLockContext
 	if exclusive {
 		try, patience = l.TryLock, l.TryLockContext
 	}
 	ok, err := try()
+	if err != nil { // most likely the first lock here
+		if err := d.make(filepath.Dir(file)); err != nil {
+			return nil, err
+		}
+		ok, err = try()
+	}
 	if err == nil && !ok {
 		if !wait {
 			_ = l.Close()
@@ -213,11 +212,16 @@ func (d Dir) lock(ctx context.Context, name string, exclusive, wait bool) (func(
 		_ = l.Close()
 		return nil, fmt.Errorf("state: lock %s: %w", l.Path(), err)
 	}
+	// Whoever made the file, with whatever umask, it is for all who may use the folder.
+	if i, err := os.Stat(file); err == nil && i.Mode().Perm() != 0o666 {
+		_ = os.Chmod(file, 0o666)
+	}
 	if wait {
 		return func() { _ = l.Close() }, nil
 	}
 	// Who holds it, for the process that comes second.
 	owner := l.Path() + ".owner"
+	_ = os.Remove(owner) // left by a crash, perhaps another user's
 	_ = os.WriteFile(owner, fmt.Appendf(nil, "process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)), 0o666)
 	return func() {
 		_ = os.Remove(owner)
@@ -245,7 +249,17 @@ func (d Dir) Exists() bool {
 }
 
 func (d Dir) make(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if i, err := os.Stat(dir); err == nil && i.IsDir() {
+		return nil
+	}
+	err := makeTop(d.path)
+	if err == nil {
+		err = makeBelow(d.path, dir)
+	}
+	if i, serr := os.Stat(dir); serr == nil && i.IsDir() { // another process was first
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("state: the folder %s must exist and be writable for those who prescribe on this machine: %w", d.path, err)
 	}
 	return nil

@@ -185,6 +185,11 @@ func build(cfg Config, triesLeft int, containers []*container, piv personal, p c
 		makeKey:   generate,
 	}
 	c.cfg.PIN, c.cfg.PUK, c.cfg.ManagementKey = bytes.Clone(cfg.PIN), bytes.Clone(cfg.PUK), bytes.Clone(cfg.ManagementKey)
+	for object, value := range piv.objects {
+		if len(value) == 0 || len(value) > maxObject {
+			return nil, fmt.Errorf("testcard: data object %X has %d bytes, expected 1 to %d", object, len(value), maxObject)
+		}
+	}
 	for _, k := range containers {
 		if err := c.add(k); err != nil {
 			return nil, fmt.Errorf("testcard: %w", err)

@@ -10,24 +10,24 @@ type SW uint16
 
 // The status words that the PIV face answers with (NIST SP 800-73-4 part 2, 5.6).
 const (
-	SWOK           SW = 0x9000
-	SWMore         SW = 0x6100 // low byte: how many bytes GET RESPONSE brings; 0: 256 or more
-	SWTries        SW = 0x63C0 // low digit: the tries left
-	SWMemory       SW = 0x6581 // the card could not be saved
-	SWLength       SW = 0x6700
-	SWLastOfChain  SW = 0x6883
-	SWSecurity     SW = 0x6982 // not logged in, or the management key was not presented
-	SWBlocked      SW = 0x6983 // no tries left
-	SWConditions   SW = 0x6985
-	SWData         SW = 0x6A80
-	SWUnsupported  SW = 0x6A81
-	SWNotFound     SW = 0x6A82
-	SWFull         SW = 0x6A84
-	SWParameters   SW = 0x6A86
-	SWReference    SW = 0x6A88 // no such key or secret
-	SWInstruction  SW = 0x6D00
-	SWClass        SW = 0x6E00
-	SWHardwareFail SW = 0x6F00
+	SWOK          SW = 0x9000
+	SWMore        SW = 0x6100 // low byte: how many bytes GET RESPONSE brings; 0: 256 or more
+	SWTries       SW = 0x63C0 // low digit: the tries left
+	SWMemory      SW = 0x6581 // the card could not be saved
+	SWLength      SW = 0x6700
+	SWLastOfChain SW = 0x6883
+	SWSecurity    SW = 0x6982 // not logged in, or the management key was not presented
+	SWBlocked     SW = 0x6983 // no tries left
+	SWConditions  SW = 0x6985
+	SWData        SW = 0x6A80
+	SWUnsupported SW = 0x6A81
+	SWNotFound    SW = 0x6A82
+	SWFull        SW = 0x6A84
+	SWParameters  SW = 0x6A86
+	SWReference   SW = 0x6A88 // no such key or secret
+	SWInstruction SW = 0x6D00
+	SWClass       SW = 0x6E00
+	SWFault       SW = 0x6F00
 )
 
 // Answer is the whole answer of a card that has nothing else to say.

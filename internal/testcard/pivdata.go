@@ -64,7 +64,7 @@ func (a *applet) getData(q apdu) ([]byte, SW) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return nil, SWHardwareFail
+		return nil, SWFault
 	}
 	if slices.Contains(behindPIN, object) && !a.status.verified {
 		return nil, SWSecurity

@@ -13,15 +13,15 @@ import (
 // AUTHENTICATE with a private key, OpGenerate, OpWriteCertificate PUT DATA of a
 // certificate, OpDestroy PUT DATA that removes one.
 const (
-	OpSelect     Op = "select"
-	OpTries      Op = "tries"      // VERIFY that asks for the tries left
-	OpChangePIN  Op = "change_pin" // CHANGE REFERENCE DATA
-	OpUnblock    Op = "unblock"    // RESET RETRY COUNTER
-	OpManage     Op = "manage"     // GENERAL AUTHENTICATE with the management key
-	OpImport     Op = "import"     // of a private key
-	OpGetData    Op = "get_data"   // of another object than a certificate
-	OpPutData    Op = "put_data"   // of another object than a certificate
-	OpOtherAPDUs Op = "other"
+	OpSelect    Op = "select"
+	OpTries     Op = "tries"      // VERIFY that asks for the tries left
+	OpChangePIN Op = "change_pin" // CHANGE REFERENCE DATA
+	OpUnblock   Op = "unblock"    // RESET RETRY COUNTER
+	OpManage    Op = "manage"     // GENERAL AUTHENTICATE with the management key
+	OpImport    Op = "import"     // of a private key
+	OpGetData   Op = "get_data"   // of another object than a certificate
+	OpPutData   Op = "put_data"   // of another object than a certificate
+	OpOther     Op = "other"
 )
 
 // Phase is where in a command a hook is called.
@@ -106,7 +106,7 @@ func (c *Card) tellCommand(cmd Command, p Phase) []byte {
 
 // describe names what a command is about to do.
 func describe(q apdu) Command {
-	cmd := Command{Op: OpOtherAPDUs, INS: q.ins, P1: q.p1, P2: q.p2}
+	cmd := Command{Op: OpOther, INS: q.ins, P1: q.p1, P2: q.p2}
 	container := func(op Op, class card.Class) {
 		cmd.Op, cmd.Class, cmd.ID = op, class, PIVID(q.p2)
 	}

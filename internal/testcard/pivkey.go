@@ -73,7 +73,7 @@ func (a *applet) authenticate(q apdu) ([]byte, SW) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return nil, SWHardwareFail
+		return nil, SWFault
 	}
 	k := c.find(id)
 	if k == nil || k.private == nil {
@@ -183,7 +183,7 @@ func publicTemplate(pub crypto.PublicKey) []byte {
 func (a *applet) changeable() SW {
 	switch {
 	case !a.present():
-		return SWHardwareFail
+		return SWFault
 	case !a.status.managed:
 		return SWSecurity
 	case a.c.cfg.ReadOnly:
@@ -289,7 +289,7 @@ func (a *applet) generate(q apdu) ([]byte, SW) {
 		return nil, SWData
 	}
 	if err != nil {
-		return nil, SWHardwareFail
+		return nil, SWFault
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -361,7 +361,7 @@ func (a *applet) metadata(q apdu) ([]byte, SW) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return nil, SWHardwareFail
+		return nil, SWFault
 	}
 	if q.p1 != 0 || len(q.data) != 0 {
 		return nil, SWParameters

@@ -37,7 +37,7 @@ func (a *applet) manage(q apdu) ([]byte, SW) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return nil, SWHardwareFail
+		return nil, SWFault
 	}
 	alg := q.p1
 	if alg == 0 { // SP 800-78-4 table 6-2: 3DES too
@@ -102,7 +102,7 @@ func (a *applet) setManagement(q apdu) SW {
 	defer c.mu.Unlock()
 	switch {
 	case !a.present():
-		return SWHardwareFail
+		return SWFault
 	case q.p1 != 0xFF || q.p2 != 0xFF && q.p2 != 0xFE: // FE: to be touched, which nobody can
 		return SWParameters
 	case !a.status.managed:
@@ -127,7 +127,7 @@ func (a *applet) resetApplication() SW {
 	defer c.mu.Unlock()
 	switch {
 	case !a.present():
-		return SWHardwareFail
+		return SWFault
 	case c.triesLeft > 0 || c.pukLeft > 0:
 		return SWConditions
 	}

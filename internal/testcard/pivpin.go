@@ -43,7 +43,7 @@ func (a *applet) verify(q apdu) SW {
 	defer c.mu.Unlock()
 	switch {
 	case !a.present():
-		return SWHardwareFail
+		return SWFault
 	case q.p2 != referencePIN:
 		return SWReference
 	case q.p1 == 0xFF && len(q.data) == 0:
@@ -113,7 +113,7 @@ func (a *applet) changeReference(q apdu) SW {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return SWHardwareFail
+		return SWFault
 	}
 	if q.p1 != 0 {
 		return SWParameters
@@ -153,7 +153,7 @@ func (a *applet) resetRetry(q apdu) SW {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !a.present() {
-		return SWHardwareFail
+		return SWFault
 	}
 	if q.p1 != 0 {
 		return SWParameters

@@ -42,8 +42,8 @@ type Reader struct {
 // addr (host:port). While the card is inserted it keeps a connection there, over
 // which it is a PIV smartcard: Card.Remove closes the connection, which is what
 // pulling a card out is, Card.Insert dials again, and so does the card when the
-// reader went away and came back. Power-down and reset end its security status, as
-// removal does.
+// reader went away and came back. However soon a card is put back, the reader sees
+// first that it was out. Power-down and reset end its security status, as removal does.
 //
 // A card that is in dials before Plug returns; the error says that nobody listens at
 // addr, or that it is no address. A slot holds one card, and a card is in one slot
@@ -55,15 +55,14 @@ func (c *Card) Plug(addr string) (*Reader, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Reader{c: c, addr: addr, stop: stop, done: make(chan struct{}), changed: make(chan struct{})}
 	var conn net.Conn
-	p := c.Token().Presence()
-	if p.Present {
+	if c.Token().Presence().Present {
 		var err error
 		if conn, err = r.dial(ctx); err != nil {
 			stop()
 			return nil, err
 		}
 	}
-	go r.run(ctx, conn, p.Insertion)
+	go r.run(ctx, conn)
 	return r, nil
 }
 
@@ -122,78 +121,107 @@ func (r *Reader) Seen(ctx context.Context) error {
 	}
 }
 
-// run keeps the connection while the card is in. The first one may be there already,
-// made for an insertion.
-func (r *Reader) run(ctx context.Context, conn net.Conn, made uint64) {
+// run keeps the connection while the card is in. The first one may be there already.
+func (r *Reader) run(ctx context.Context, conn net.Conn) {
 	defer close(r.done)
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	absent := uint64(0) // the insertion before which the reader is known to have seen no card
 	for ctx.Err() == nil {
 		r.c.mu.Lock()
 		p, moved := r.c.presence(), r.c.moved
 		r.c.mu.Unlock()
-		if conn != nil && (!p.Present || p.Insertion != made) {
-			conn.Close()
-			conn = nil
+		if !p.Present {
+			select {
+			case <-ctx.Done():
+			case <-moved:
+			}
+			continue
 		}
-		var lost, again <-chan struct{}
-		if p.Present && conn == nil {
+		if conn == nil {
 			var err error
 			if conn, err = r.dial(ctx); err != nil {
-				again = after(redial)
+				pause(ctx, moved)
+				continue
 			}
 		}
-		if conn != nil {
-			lost = r.start(conn, newApplet(r.c, p.Insertion))
+		work := noCard
+		if absent == p.Insertion {
+			work = func(conn net.Conn) bool { r.serve(conn, newApplet(r.c, p.Insertion)); return false }
 		}
 		select {
 		case <-ctx.Done():
 		case <-moved:
-		case <-again:
-		case <-lost:
-			select {
-			case <-ctx.Done():
-			case <-moved:
-			case <-after(redial):
+		case seen := <-detach(conn, work):
+			if seen {
+				absent = p.Insertion
+			} else {
+				pause(ctx, moved)
 			}
 		}
-		if conn != nil {
-			conn.Close()
-			conn = nil
+		conn.Close()
+		conn = nil
+		r.noticed(0)
+	}
+}
+
+// pause waits a little before the reader is tried again.
+func pause(ctx context.Context, moved <-chan struct{}) {
+	t := time.NewTimer(redial)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-moved:
+	case <-t.C:
+	}
+}
+
+// detach works on a connection until work is over. Whoever closes the connection does
+// not wait for that: a hook may be holding up a command.
+func detach(conn net.Conn, work func(net.Conn) bool) <-chan bool {
+	done := make(chan bool, 1)
+	go func() {
+		defer conn.Close()
+		done <- work(conn)
+	}()
+	return done
+}
+
+// receive reads a message: two bytes of length, then the message.
+func receive(conn net.Conn) ([]byte, error) {
+	var head [2]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, err
+	}
+	acknowledge(conn)
+	message := make([]byte, binary.BigEndian.Uint16(head[:]))
+	_, err := io.ReadFull(conn, message)
+	return message, err
+}
+
+// noCard has the reader look into an empty slot: it answers nothing, and the
+// connection ends. pcscd looks every 400 ms whether a card is there; a card that is
+// taken out while a program works on it, and put back before the next look, would be
+// taken for one that was never out. It tells whether it was pcscd's look that found
+// nothing, not a program's command.
+func noCard(conn net.Conn) bool {
+	for powered := false; ; powered = true {
+		message, err := receive(conn)
+		if err != nil || len(message) != 1 || message[0] > vpcdReset {
+			return err == nil && !powered && len(message) == 1 && message[0] == vpcdATR
 		}
 	}
 }
 
-func after(d time.Duration) <-chan struct{} {
-	c := make(chan struct{})
-	time.AfterFunc(d, func() { close(c) })
-	return c
-}
-
-// start serves a connection until it ends. Whoever closes it does not wait: a hook
-// may be holding up a command.
-func (r *Reader) start(conn net.Conn, a *applet) <-chan struct{} {
-	r.mu.Lock()
-	r.seen = 0
-	r.mu.Unlock()
-	lost := make(chan struct{})
-	go func() {
-		defer close(lost)
-		defer conn.Close()
-		r.serve(conn, a)
-	}()
-	return lost
-}
-
-// serve answers messages: two bytes of length, then the message.
+// serve is the card on a connection.
 func (r *Reader) serve(conn net.Conn, a *applet) {
-	var head [2]byte
 	powered := false
 	for {
-		if _, err := io.ReadFull(conn, head[:]); err != nil {
-			return
-		}
-		acknowledge(conn)
-		message := make([]byte, binary.BigEndian.Uint16(head[:]))
-		if _, err := io.ReadFull(conn, message); err != nil {
+		message, err := receive(conn)
+		if err != nil {
 			return
 		}
 		var answer []byte
@@ -227,7 +255,7 @@ func (r *Reader) serve(conn net.Conn, a *applet) {
 func (r *Reader) noticed(insertion uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.seen != insertion {
+	if r.seen != insertion { // 0: the reader is another one now, or will be
 		r.seen = insertion
 		close(r.changed)
 		r.changed = make(chan struct{})
