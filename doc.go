@@ -8,9 +8,10 @@
 //     verdict in plain words. It needs nothing but the standard library.
 //   - guard/advisory holds the advisories: a document, its JSON Schema, its
 //     lifecycle, and the 2020 notice built in.
-//   - signing signs, and is the one way to the card's key. Its Signer asks the
-//     guard itself for every signature, verifies what the card made, and records
-//     the decision before it releases anything.
+//   - signing signs, and is the one way to the card's key, behind a PKCS#11 module
+//     (which needs cgo) or simulated. Its Signer asks the guard itself for every
+//     signature, verifies what the card made, and records the decision before it
+//     releases anything. Its Cards lists readers and cards with their verdicts.
 //   - signing/eps reads $prepare answers of the Electronic Prescription Service and
 //     writes Signature and Provenance.
 //   - renewal replaces an affected certificate in process, through an Enroller;

@@ -81,6 +81,18 @@ var planted = []struct {
 		"signing", "signing.PlantedDir", "can end a hold",
 		`import "github.com/rxguard/rxguard/internal/state"
 		type PlantedDir = state.Dir`},
+	{"a module's card, through the package that opens it",
+		"signing", "signing.PlantedModule", "internal/p11.Token",
+		`import ("context"; "github.com/rxguard/rxguard/internal/p11")
+		func PlantedModule(ctx context.Context, path string) (*p11.Token, error) { return nil, nil }`},
+	{"the same behind a listed card",
+		"signing", "signing.PlantedListed", "internal/p11.Module",
+		`import "github.com/rxguard/rxguard/internal/p11"
+		type PlantedListed struct { CardInfo; Module *p11.Module }`},
+	{"how a listed certificate's key is named",
+		"signing", "signing.PlantedPair", "internal/card.Pair",
+		`import "github.com/rxguard/rxguard/internal/card"
+		type PlantedPair = card.Taken`},
 	{"a callback that is given a key",
 		"renewal", "renewal.PlantedCallback", "crypto.PrivateKey",
 		`import "crypto"
@@ -166,7 +178,7 @@ func TestPlantedWaysToAKeyAreSeen(t *testing.T) {
 // next thing of that name through.
 func TestExceptionsAreInUse(t *testing.T) {
 	names := make(map[string]bool)
-	for _, p := range load(t, nil, append(publicPackages(t), cardPath, tbsPath, statePath)...) {
+	for _, p := range load(t, nil, append(publicPackages(t), cardPath, tbsPath, statePath, p11Path)...) {
 		for _, n := range p.Types.Scope().Names() {
 			names[short(p.PkgPath)+"."+n] = true
 		}

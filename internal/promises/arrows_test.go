@@ -29,7 +29,8 @@ func (e edge) String() string { return e.file + " imports " + e.to }
 
 // graph reads the imports of every Go file of the module, whatever its build tags,
 // so that what is for another platform counts too. Planted files, by name, are
-// added. The packages of the dot folders are tools of the build, apart from it.
+// added. The packages of the dot folders are tools of the build, apart from it, and
+// what has a go.mod of its own is another module.
 func graph(planted map[string]string) ([]edge, error) {
 	var edges []edge
 	add := func(name string, src any) error {
@@ -56,6 +57,8 @@ func graph(planted map[string]string) ([]edge, error) {
 			return err
 		case d.IsDir() && rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
 			return filepath.SkipDir
+		case d.IsDir() && rel != "." && nested(name):
+			return filepath.SkipDir
 		case d.IsDir() || !strings.HasSuffix(name, ".go"):
 			return nil
 		}
@@ -67,6 +70,12 @@ func graph(planted map[string]string) ([]edge, error) {
 		}
 	}
 	return edges, err
+}
+
+// nested tells whether a folder is a module of its own.
+func nested(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "go.mod"))
+	return err == nil
 }
 
 // standard tells whether an import path is of the standard library.
@@ -98,8 +107,11 @@ func (e edge) leads(folders ...string) bool {
 // product tells whether e is of code that vendors build: not a test, not the
 // examples, not these checks or the helpers of tests.
 func (e edge) product() bool {
-	return !e.test && !e.among("examples", "internal/promises", "internal/need")
+	return !e.test && !e.among("examples") && !e.among(testHelpers...)
 }
+
+// testHelpers are packages that tests alone use.
+var testHelpers = []string{"internal/promises", "internal/need", "internal/testcard/modules"}
 
 // onlyStandard are the packages that import the standard library alone, apart from
 // what is named.
@@ -174,14 +186,14 @@ var arrows = []arrow{
 		return !e.test && e.among("internal/state") && e.leads(tops...)
 	}},
 	{"internal/testcard knows of ours internal/card alone", func(e edge) bool {
-		return !e.test && e.among("internal/testcard") && e.leads(tops...) && !e.leads("internal/card", "internal/testcard")
+		return e.product() && e.among("internal/testcard") && e.leads(tops...) && !e.leads("internal/card", "internal/testcard")
 	}},
 	{"nobody imports an example", func(e edge) bool { return e.leads("examples") && !e.among("examples") }},
 	{"helpers of tests are in tests alone", func(e edge) bool {
-		return !e.test && e.leads("internal/need", "internal/promises")
+		return !e.test && !e.among(testHelpers...) && e.leads(testHelpers...)
 	}},
 	{"modules for tests are in tests alone", func(e edge) bool {
-		return !e.test && (e.leads(inTests...) || e.leads("testing")) && !e.among("internal/need")
+		return !e.test && (e.leads(inTests...) || e.leads("testing")) && !e.among(testHelpers...)
 	}},
 }
 
@@ -207,6 +219,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 		{from: "renewal", to: "internal/card"}, {from: "internal/testcard", to: "internal/card"},
 		{from: "signing/signingtest", to: "internal/testcard"}, {from: "signing/eps", to: "internal/tbs"},
 		{from: "signing", to: "internal/tbs"}, {from: "signing", to: "internal/state"}, {from: "renewal", to: "internal/state"},
+		{from: "signing", to: "internal/p11"}, {from: "internal/p11", to: "internal/card"}, {from: "internal/p11", to: "github.com/miekg/pkcs11"},
 	} {
 		assert.True(t, slices.ContainsFunc(edges, func(e edge) bool { return e.from == must.from && e.to == must.to && !e.test }),
 			"the arrow %s -> %s is not seen", must.from, must.to)
@@ -246,6 +259,9 @@ func TestPlantedWrongArrowsAreSeen(t *testing.T) {
 		{"internal/testcard/planted.go", module + "/signing", "internal/testcard knows"},
 		{"signing/planted.go", module + "/examples/prescriber", "nobody imports an example"},
 		{"renewal/planted.go", module + "/internal/need", "helpers of tests"},
+		{"signing/signingtest/planted.go", module + "/internal/testcard/modules", "helpers of tests"},
+		{"internal/testcard/planted.go", module + "/internal/need", "internal/testcard knows"},
+		{"internal/testcard/modules/planted.go", "github.com/miekg/pkcs11", "pkcs11 and cgo"},
 		{"renewal/planted.go", "github.com/stretchr/testify/assert", "modules for tests"},
 		{"examples/rxguard/planted.go", "pgregory.net/rapid", "modules for tests"},
 		{"guard/advisory/planted.go", "github.com/santhosh-tekuri/jsonschema/v6", "modules for tests"},
@@ -272,7 +288,9 @@ func TestNothingThatVendorsBuildNeedsATestModule(t *testing.T) {
 		for _, m := range inTests {
 			assert.False(t, below(d, m), "%s is among what vendors build", d)
 		}
-		assert.False(t, below(d, module+"/internal/need") || below(d, module+"/internal/promises"), "%s is among what vendors build", d)
+		for _, h := range testHelpers {
+			assert.False(t, below(d, module+"/"+h), "%s is among what vendors build", d)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ const (
 	cardPath  = module + "/internal/card"
 	tbsPath   = module + "/internal/tbs"
 	statePath = module + "/internal/state"
+	p11Path   = module + "/internal/p11"
 )
 
 // keyInterfaces are what a holder of a value could sign or decrypt with. No type
@@ -40,6 +41,8 @@ var forbidden = map[string]string{
 	cardPath + ".Session":       "is the card itself",
 	cardPath + ".Options":       "holds the passcode's callback",
 	cardPath + ".Pair":          "is how a key on the card is named",
+	p11Path + ".Module":         "is what all cards are behind",
+	p11Path + ".Token":          "is the card itself",
 	statePath + ".Dir":          "can end a hold",
 }
 
@@ -85,6 +88,7 @@ var internals = map[string]string{
 	"internal/card.Kind":       "signing.CardErrorKind, data",
 	"internal/card.PINRequest": "signing.PINRequest, data",
 	"internal/card.Purpose":    "signing.Purpose, data",
+	"internal/card.Role":       "signing.CertificateRole, data",
 	"internal/tbs.Message":     "what documents give to Sign; only this module makes one",
 	"internal/tbs.Signature":   "what Sign gives to documents; only this module reads it",
 }

@@ -1,0 +1,10 @@
+// Package bench measures what the guard costs: a guarded signature beside bare
+// C_Sign and beside github.com/ThalesGroup/crypto11, each with the verification, with
+// one key on one SoftHSM token. The peers take turns in one process, so that the
+// machine's noise is everybody's, and their medians are compared. From the top
+// folder:
+//
+//	make bench
+//
+// It is a module of its own, so that its peers are no part of the library's.
+package bench
