@@ -6,6 +6,7 @@ import (
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/signing"
 )
 
@@ -51,6 +52,8 @@ func (r *Renewer) Finish(ctx context.Context, s *signing.Signer) (Result, error)
 			return end(Resumable, "The renewal of this card is not finished.", snap.Hold.Err, again)
 		case errors.Is(snap.Err, guard.ErrSeveralCertificates), errors.Is(snap.Err, guard.ErrNoSigningCertificate), errors.Is(snap.Err, guard.ErrCertificateDamaged):
 			return end(Refusal, "This card cannot sign as it is.", snap.Err, askRA, usePaper)
+		case card.IsKind(snap.Err, card.Wedged):
+			return end(Resumable, "The card could not be read. "+advice(snap.Err), snap.Err, again, askIT)
 		case snap.Err != nil: // it could not be read this time
 		case snap.Hold.State == guard.HoldReseat && snap.Hold.Err != nil:
 			return end(Refusal, "This card does not have the certificate that its renewal left on it.", snap.Hold.Err, again, askRA, usePaper)

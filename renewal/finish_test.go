@@ -209,3 +209,43 @@ func TestACardThatIsReseatedAtOnceAfterAResumedRenewalCounts(t *testing.T) {
 		})
 	}
 }
+
+// stuckToken is a card whose module stops answering.
+type stuckToken struct {
+	card.Token
+	stuck chan struct{} // closed when it does
+}
+
+func (s stuckToken) Wait(ctx context.Context, since card.Presence) (card.Presence, error) {
+	select {
+	case <-s.stuck:
+		return since, card.Errorf(card.Wedged, "watch", "the test's module")
+	case <-ctx.Done():
+		return since, ctx.Err()
+	}
+}
+
+func (s stuckToken) Open(ctx context.Context) (card.Session, error) {
+	select {
+	case <-s.stuck:
+		return nil, card.Errorf(card.Wedged, "open", "the test's module")
+	default:
+		return s.Token.Open(ctx)
+	}
+}
+
+func TestFinishDoesNotWaitForAModuleThatStoppedAnswering(t *testing.T) {
+	w := newWorld(t)
+	w.mustRenew()
+	require.NoError(t, w.card.Close())
+	token := stuckToken{w.sim.Token(), make(chan struct{})}
+	w.card = openToken(t, w, token)
+	r, s := w.renewer(), w.signer()
+	close(token.stuck)
+	res, err := r.Finish(t.Context(), s)
+	require.Error(t, err)
+	assert.True(t, card.IsKind(err, card.Wedged), "%v", err)
+	assert.Equal(t, Resumable, res.Outcome)
+	assert.Contains(t, res.Text, "restart the application")
+	require.NotNil(t, w.hold())
+}

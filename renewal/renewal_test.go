@@ -2,6 +2,7 @@ package renewal
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,13 +81,13 @@ func TestSessionsAreClosed(t *testing.T) {
 	_, err = r.Abandon(t.Context())
 	require.Error(t, err)
 	require.NoError(t, w.card.Close())
-	assert.Positive(t, count.opened)
-	assert.Equal(t, count.opened, count.closed)
+	assert.Positive(t, count.opened.Load())
+	assert.Equal(t, count.opened.Load(), count.closed.Load())
 }
 
 type countingToken struct {
 	card.Token
-	opened, closed int
+	opened, closed atomic.Int64 // the watcher opens sessions too
 }
 
 func (c *countingToken) Open(ctx context.Context) (card.Session, error) {
@@ -94,7 +95,7 @@ func (c *countingToken) Open(ctx context.Context) (card.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.opened++
+	c.opened.Add(1)
 	return &countingSession{s, c, false}, nil
 }
 
@@ -107,7 +108,7 @@ type countingSession struct {
 func (s *countingSession) Close() error {
 	if !s.done {
 		s.done = true
-		s.c.closed++
+		s.c.closed.Add(1)
 	}
 	return s.Session.Close()
 }

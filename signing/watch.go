@@ -65,6 +65,15 @@ func (w *watcher) follow(ctx context.Context) {
 			w.mu.Unlock()
 			continue
 		}
+		if card.IsKind(err, card.Wedged) {
+			w.mu.Lock()
+			w.seen = guard.Snapshot{
+				Err: err, Serial: w.seen.Serial, Label: w.seen.Label,
+				Insertion: w.seen.Insertion, Simulated: w.seen.Simulated,
+			}
+			w.publish() // nobody will see the card again in this process: say so
+			w.mu.Unlock()
+		}
 		select { // the reader itself fails: not too often
 		case <-ctx.Done():
 		case <-time.After(w.every):

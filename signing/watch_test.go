@@ -398,3 +398,49 @@ func TestACardThatIsChangedWhileItIsReadIsNotTakenForTheOther(t *testing.T) {
 	w.refresh(t.Context())
 	assert.Equal(t, "decade", w.shows(t).Serial)
 }
+
+// stuckToken is a card whose module stops answering.
+type stuckToken struct {
+	card.Token
+	stuck chan struct{} // closed when it does
+}
+
+func (s stuckToken) Wait(ctx context.Context, since card.Presence) (card.Presence, error) {
+	select {
+	case <-s.stuck:
+		return since, card.Errorf(card.Wedged, "watch", "the test's module")
+	case <-ctx.Done():
+		return since, ctx.Err()
+	}
+}
+
+func (s stuckToken) Open(ctx context.Context) (card.Session, error) {
+	select {
+	case <-s.stuck:
+		return nil, card.Errorf(card.Wedged, "open", "the test's module")
+	default:
+		return s.Token.Open(ctx)
+	}
+}
+
+// Who waits for a card behind a module that stopped answering is told, or would wait
+// for ever: this process will not see the card again.
+func TestAModuleThatStopsAnsweringIsTold(t *testing.T) {
+	sim := newCard(t, testcard.Config{Serial: "c0ffee"})
+	token := stuckToken{sim.Token(), make(chan struct{})}
+	c, err := Open(t.Context(), Config{
+		Reader: card.NewReader(token, t.TempDir()),
+		PIN:    func(context.Context, PINRequest) ([]byte, error) { return nil, errors.New("not asked for") },
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	close(token.stuck)
+	until(t, c, func(s guard.Snapshot) bool { return card.IsKind(s.Err, card.Wedged) })
+	s, err := c.Snapshot(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "c0ffee", s.Serial)
+	assert.Nil(t, s.Certificate)
+	v, err := guard.Check(t.Context(), c)
+	require.Error(t, err)
+	assert.Equal(t, guard.DecisionUndecided, v.Decision)
+}

@@ -74,8 +74,13 @@ func (nothing) Enrol(context.Context, *renewal.Transport, renewal.Request) (rene
 func (t *trip) see(ctx context.Context, wanted func(guard.Snapshot) bool) error {
 	for {
 		changed := t.card.Changed()
-		if s, err := t.card.Snapshot(ctx); err == nil && wanted(s) {
+		s, err := t.card.Snapshot(ctx)
+		if err == nil && wanted(s) {
 			return nil
+		}
+		var stuck *signing.CardError
+		if errors.As(s.Err, &stuck) && stuck.Kind == signing.CardWedged {
+			return stuck // this process will not see the card again
 		}
 		select {
 		case <-ctx.Done():
