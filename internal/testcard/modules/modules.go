@@ -104,6 +104,7 @@ var processHome = sync.OnceValues(func() (h home, err error) {
 		return home{}, err
 	}
 	reaper := exec.Command("sh", "-c", `trap '' INT TERM HUP; cat >/dev/null; rm -rf -- "$0"`, h.dir)
+	apart(reaper)
 	if h.lifeline, err = reaper.StdinPipe(); err != nil {
 		return home{}, err
 	}

@@ -119,6 +119,7 @@ func TestWhatAProcessStartedGoesWithIt(t *testing.T) {
 	log := &tail{}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.WaitDelay = time.Second
+	apart(cmd)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	ready := regexp.MustCompile(`(?m)^ready (\S+)$`)
