@@ -200,7 +200,7 @@ func (s *session) Vacant(ctx context.Context) ([]byte, error) {
 	var id []byte
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	err := s.alive(OpGenerate, card.Fault)
+	err := s.alive(OpGenerate, card.Removed)
 	if err == nil {
 		id = make([]byte, 16)
 		rand.Read(id)
