@@ -61,6 +61,13 @@ func (s *session) present(ctx context.Context, user uint, pin []byte) error {
 	}
 	_, err := workWith(ctx, s, "login", bounds, pin, func(pin []byte) (struct{}, error) {
 		err := s.m.ctx.Login(s.h, user, text(pin))
+		if user == pkcs11.CKU_USER && is(err, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN) {
+			// The security officer of a session that was given up. The passcode was not
+			// looked at.
+			if err = s.m.ctx.Logout(s.h); err == nil {
+				err = s.m.ctx.Login(s.h, user, text(pin))
+			}
+		}
 		if is(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
 			err = nil
 		}
@@ -71,6 +78,9 @@ func (s *session) present(ctx context.Context, user uint, pin []byte) error {
 
 // Login logs the person in (CKU_USER).
 func (s *session) Login(ctx context.Context, pin []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if len(pin) == 0 { // the binding makes it NULL, which asks on a pad
 		pin = nil
 		if i, err := s.Info(ctx); err != nil {
@@ -138,27 +148,32 @@ func (s *session) Logout(ctx context.Context) error {
 func (s *session) notOfficer(ctx context.Context) error {
 	s.login.mu.Lock()
 	officer := s.login.officer
-	s.login.officer = false
 	s.login.mu.Unlock()
 	if !officer {
 		return nil
 	}
 	_, err := work(ctx, s, "logout", 1, func() (struct{}, error) { return struct{}{}, s.m.ctx.Logout(s.h) })
-	if is(err, pkcs11.CKR_USER_NOT_LOGGED_IN) {
-		err = nil
+	if err != nil && !is(err, pkcs11.CKR_USER_NOT_LOGGED_IN) {
+		return err
 	}
-	return err
+	s.login.mu.Lock()
+	s.login.officer = false
+	s.login.mu.Unlock()
+	return nil
 }
 
 // asUser restores the person's login after the security officer's.
-func (s *session) asUser(ctx context.Context) error {
+func (s *session) asUser(ctx context.Context, op string) error {
 	s.login.mu.Lock()
 	officer, user, pin := s.login.officer, s.login.user, bytes.Clone(s.login.pin)
 	s.login.mu.Unlock()
 	defer clear(pin)
+	if err := s.alive(op); err != nil { // asked afterwards: Close forgets the login
+		return err
+	}
 	switch {
 	case !user:
-		return card.Errorf(card.NotLoggedIn, "login", "")
+		return card.Errorf(card.NotLoggedIn, op, "")
 	case !officer:
 		return nil
 	}
@@ -169,7 +184,7 @@ func (s *session) asUser(ctx context.Context) error {
 	pad := s.login.pad
 	s.login.mu.Unlock()
 	if pin == nil && !pad {
-		return card.Errorf(card.NotLoggedIn, "login", "the passcode is wanted again")
+		return card.Errorf(card.NotLoggedIn, op, "the passcode is wanted again")
 	}
 	if err := s.present(ctx, pkcs11.CKU_USER, pin); err != nil {
 		s.login.forget()
@@ -185,6 +200,9 @@ func change[T any](ctx context.Context, s *session, op string, bounds int, f fun
 	s.login.mu.Lock()
 	officer, user := s.login.officer, s.login.user
 	s.login.mu.Unlock()
+	if err := s.alive(op); err != nil {
+		return none, err
+	}
 	if !user {
 		return none, card.Errorf(card.NotLoggedIn, op, "")
 	}
@@ -236,6 +254,9 @@ func (s *session) asOfficer(ctx context.Context, op string) error {
 		var e *card.Error
 		if errors.As(err, &e) {
 			e.Detail = "security officer"
+			if e.Kind == card.PINIncorrect { // as ykcs11 calls a card that was pulled, too
+				return s.seated(ctx, e)
+			}
 		}
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -23,7 +24,9 @@ type Module struct {
 	opts Options
 	ctx  *pkcs11.Ctx
 	piv  bool          // its CKA_IDs name PIV slots
-	one  chan struct{} // taken for each call of a module that cannot lock; nil: it can
+	one  chan struct{} // taken for each call of a module that cannot lock
+
+	single atomic.Bool // the module cannot lock
 
 	mu      sync.Mutex
 	calls   map[*call]struct{} // under way
@@ -40,8 +43,9 @@ type Module struct {
 
 // call is a call that the module works on.
 type call struct {
-	until time.Time
-	dog   *time.Timer // guarded by Module.mu
+	since, until time.Time
+	single       bool        // it has Module.one
+	dog          *time.Timer // guarded by Module.mu
 }
 
 const (
@@ -91,7 +95,7 @@ func Open(path string, o Options) (*Module, error) {
 	}
 	m := &Module{
 		path: path, opts: o,
-		calls: make(map[*call]struct{}), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
+		calls: make(map[*call]struct{}), one: make(chan struct{}, 1), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
 		slots: make(map[uint]*slot), tokens: make(map[*Token]struct{}), opened: make(map[*session]struct{}), events: make(map[*watcher]struct{}),
 	}
 	// Loading runs the module's own code too.
@@ -136,7 +140,7 @@ func (m *Module) initialise(ctx *pkcs11.Ctx) error {
 	err := try(pkcs11.CKF_OS_LOCKING_OK)
 	if is(err, pkcs11.CKR_CANT_LOCK, pkcs11.CKR_NEED_TO_CREATE_THREADS) {
 		if err = try(0); err == nil {
-			m.one = make(chan struct{}, 1)
+			m.single.Store(true)
 		}
 	}
 	if is(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
@@ -208,7 +212,8 @@ func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn
 
 // begin registers a call and arms its watchdog.
 func (m *Module) begin(ctx context.Context, op string, bound time.Duration) (*call, error) {
-	if m.one != nil {
+	single := m.single.Load()
+	if single {
 		select {
 		case m.one <- struct{}{}:
 		case <-ctx.Done():
@@ -220,19 +225,21 @@ func (m *Module) begin(ctx context.Context, op string, bound time.Duration) (*ca
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.wedger != "" {
-		if m.one != nil {
+		if single {
 			<-m.one
 		}
 		return nil, m.stuckLocked(op)
 	}
-	c := &call{until: time.Now().Add(bound)}
+	now := time.Now()
+	c := &call{since: now, until: now.Add(bound), single: single}
 	m.calls[c] = struct{}{}
 	m.arm(c, op, bound)
 	return c, nil
 }
 
 // arm has the module wedged when c is still under way at its bound. A call may have
-// to wait inside the module for another one, so it has the time of those too.
+// to wait inside the module for others, so it has the time of those too that began
+// within its bound; not of later ones, or a busy module would never be wedged.
 func (m *Module) arm(c *call, op string, in time.Duration) {
 	c.dog = time.AfterFunc(in, func() {
 		m.mu.Lock()
@@ -242,7 +249,7 @@ func (m *Module) arm(c *call, op string, in time.Duration) {
 		}
 		until := c.until
 		for o := range m.calls {
-			if o.until.After(until) {
+			if o.since.Before(c.until) && o.until.After(until) {
 				until = o.until
 			}
 		}
@@ -263,7 +270,7 @@ func (m *Module) end(c *call) {
 	delete(m.calls, c)
 	c.dog.Stop()
 	m.mu.Unlock()
-	if m.one != nil {
+	if c.single {
 		<-m.one
 	}
 }

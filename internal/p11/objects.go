@@ -27,6 +27,37 @@ var classes = map[card.Class]uint{
 
 // Objects lists what the module shows of certificates and keys on the token.
 func (s *session) Objects(ctx context.Context) ([]card.Object, error) {
+	list, err := s.shown(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := card.SigningPair(list); err != nil {
+		if err := s.whole(ctx, "read"); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// whole waits, once in a session of ykcs11, until it is clear that the card was in
+// while the module read it: what it cannot read of a card that is being pulled it
+// shows as not there, without an error.
+func (s *session) whole(ctx context.Context, op string) error {
+	if !s.m.piv || s.read {
+		return nil
+	}
+	s.t.settle(ctx, s.insertion)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.alive(op); err != nil {
+		return err
+	}
+	s.read = true
+	return nil
+}
+
+func (s *session) shown(ctx context.Context) ([]card.Object, error) {
 	return work(ctx, s, "read", 1, func() ([]card.Object, error) {
 		var list []card.Object
 		for _, class := range []card.Class{card.CertificateObject, card.PublicKeyObject, card.PrivateKeyObject} {
@@ -243,7 +274,7 @@ const firstRetired, lastRetired = 0x05, 0x18
 
 // vacant lists the PIV slots in which nothing is, by CKA_ID.
 func (s *session) vacant(ctx context.Context) ([][]byte, error) {
-	objects, err := s.Objects(ctx)
+	objects, err := s.shown(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type session struct {
 	closed bool
 
 	keys  map[string]key // private keys found, by CKA_ID
+	read  bool           // the module has read the card to the end, see whole
 	login login
 	pss   *bool
 }
@@ -122,6 +123,11 @@ func (s *session) told(ctx context.Context, err error) error {
 	default:
 		return err
 	}
+	return s.seated(ctx, e)
+}
+
+// seated looks where the card is after an error, which says that if it is not in.
+func (s *session) seated(ctx context.Context, e *card.Error) error {
 	p := s.t.settle(ctx, s.insertion)
 	k := e.Kind
 	switch {
@@ -129,7 +135,7 @@ func (s *session) told(ctx context.Context, err error) error {
 		k = card.Absent
 	case p.Insertion != s.insertion:
 		k = card.Removed
-	case is(err, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED, pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED):
+	case is(e, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED, pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED):
 		// It is in, and was not seen out.
 		s.m.doubt(s.slot, s.arrivals)
 		_ = s.m.look(ctx)
@@ -158,7 +164,9 @@ func (s *session) Close() error {
 	end := func() {
 		_, _ = do(context.Background(), s.m, "close", 1, func() (struct{}, error) {
 			if officer { // whose login would go on while another session is open
-				_ = s.m.ctx.Logout(s.h)
+				if i, err := s.m.ctx.GetSessionInfo(s.h); err == nil && i.State == pkcs11.CKS_RW_SO_FUNCTIONS {
+					_ = s.m.ctx.Logout(s.h)
+				}
 			}
 			return struct{}{}, s.m.ctx.CloseSession(s.h)
 		})

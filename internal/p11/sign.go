@@ -66,7 +66,7 @@ func mechanism(k key, digest []byte, opts crypto.SignerOpts) (*pkcs11.Mechanism,
 }
 
 func (s *session) sign(ctx context.Context, id, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if err := s.asUser(ctx); err != nil {
+	if err := s.asUser(ctx, "sign"); err != nil {
 		return nil, err
 	}
 	k, err := s.private(ctx, "sign", id)
@@ -85,6 +85,9 @@ func (s *session) sign(ctx context.Context, id, digest []byte, opts crypto.Signe
 		pin = bytes.Clone(s.login.pin)
 		s.login.mu.Unlock()
 		defer clear(pin)
+		if err := s.alive("sign"); err != nil {
+			return nil, err
+		}
 		if !fresh || pin == nil && !pad {
 			return nil, card.Errorf(card.NotLoggedIn, "sign", "the key with CKA_ID %x wants a login for each signature", id)
 		}
@@ -141,6 +144,9 @@ func (s *session) private(ctx context.Context, op string, id []byte) (key, error
 		}
 		switch len(hs) {
 		case 0:
+			if i, err := s.m.ctx.GetSessionInfo(s.h); err == nil && (i.State == pkcs11.CKS_RO_PUBLIC_SESSION || i.State == pkcs11.CKS_RW_PUBLIC_SESSION) {
+				return k, card.Errorf(card.NotLoggedIn, op, "another session of this program ended the login")
+			}
 			return k, card.Errorf(card.NotFound, op, "private key with CKA_ID %x", id)
 		case 1:
 		default:

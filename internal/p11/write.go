@@ -16,7 +16,13 @@ import (
 
 // Vacant names a retired PIV slot without a key, or a random CKA_ID.
 func (s *session) Vacant(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if s.m.piv {
+		if err := s.whole(ctx, "generate"); err != nil {
+			return nil, err
+		}
 		free, err := s.vacant(ctx)
 		if err == nil && len(free) == 0 {
 			err = card.Errorf(card.Full, "generate", "every retired key management slot is taken")
@@ -45,6 +51,9 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 	}
 	if len(spec.ID) == 0 {
 		return card.Object{}, card.Errorf(card.Unsupported, op, "CKA_ID of 0 bytes, expected a new one")
+	}
+	if err := s.whole(ctx, op); err != nil { // or a key could be there that is not shown
+		return card.Object{}, err
 	}
 	id, label := bytes.Clone(spec.ID), spec.Label
 	_, err := change(ctx, s, op, generating, func() (struct{}, error) {
@@ -132,7 +141,7 @@ func (s *session) WriteCertificate(ctx context.Context, id []byte, label string,
 	if err != nil {
 		return &card.Error{Kind: card.Unsupported, Op: op, TriesLeft: -1, Err: err}
 	}
-	if err := s.asUser(ctx); err != nil { // the key may be visible to the person alone
+	if err := s.asUser(ctx, op); err != nil { // the key may be visible to the person alone
 		return err
 	}
 	objects, err := s.Objects(ctx)
