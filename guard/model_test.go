@@ -188,14 +188,14 @@ func (m *rulesModel) pick(t *rapid.T, want func(*notice) bool) *notice {
 		}
 	}
 	if len(some) == 0 {
-		t.Skip("no such notice")
+		need.Another(t, "no notice is in the state that this one needs")
 	}
 	return rapid.SampledFrom(some).Draw(t, "notice")
 }
 
 func (m *rulesModel) add(t *rapid.T) {
 	if len(m.notices) > 8 {
-		t.Skip("enough")
+		need.Another(t, "the rule set is long enough")
 	}
 	n := &notice{
 		id: fmt.Sprintf("notice-%d", m.version+1), revision: 1, day: rapid.IntRange(0, 2).Draw(t, "day"),
@@ -223,7 +223,7 @@ func (m *rulesModel) end(t *rapid.T) {
 			}
 		}
 		if len(after) == 0 {
-			t.Skip("nothing to be superseded by")
+			need.Another(t, "no later notice can supersede this one")
 		}
 		n.next = rapid.SampledFrom(after).Draw(t, "successor").id
 	}
@@ -241,7 +241,7 @@ func (m *rulesModel) named(n *notice) bool {
 func (m *rulesModel) forget(t *rapid.T) {
 	n := m.pick(t, func(n *notice) bool { return !n.end.IsZero() && !m.named(n) })
 	if len(m.notices) == 1 {
-		t.Skip("never open to an empty list")
+		need.Another(t, "the last notice is never dropped")
 	}
 	m.notices = slices.DeleteFunc(slices.Clone(m.notices), func(o *notice) bool { return o == n })
 	m.publish(t)
@@ -265,7 +265,7 @@ func (m *rulesModel) backwards(t *rapid.T) {
 		bad = new(advisory.Set)
 	case "version":
 		if m.version == 1 {
-			t.Skip("the first version")
+			need.Another(t, "there is no version before the first")
 		}
 		bad = m.set(t, m.version-1, m.notices)
 	case "dropped":

@@ -278,7 +278,7 @@ func (j *journal) add(e JournalEntry) error {
 	}
 	dir := filepath.Dir(j.path)
 	const stopped = "; nothing further was done to the card: make room, or make the folder writable for those who prescribe on this machine"
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := state.At(filepath.Dir(dir)).Make(filepath.Base(dir)); err != nil {
 		return &JournalError{Path: j.path, Problem: "has no folder, and it cannot be made" + stopped, Err: err}
 	}
 	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, 0o666)
@@ -286,6 +286,9 @@ func (j *journal) add(e JournalEntry) error {
 		return &JournalError{Path: j.path, Problem: "cannot be written" + stopped, Err: err}
 	}
 	defer f.Close()
+	if len(j.entries) == 0 {
+		_ = os.Chmod(j.path, 0o666) // another person of this machine may go on with it, whatever the umask
+	}
 	// What follows the whole lines was torn by a crash.
 	err = f.Truncate(j.size)
 	if err == nil {

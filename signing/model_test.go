@@ -131,7 +131,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"go on with renewal": func(t *rapid.T) {
 			c := m.in
 			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Reseat {
-				t.Skip("none")
+				need.Another(t, "the card has no hold that this can be done to")
 			}
 			c.hold.Phase, c.hold.Expect, c.reseated = state.Renewing, "", ""
 			require.NoError(t, m.dir.SetHold(*c.hold))
@@ -140,7 +140,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"finish renewal": func(t *rapid.T) {
 			c := m.in
 			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Renewing {
-				t.Skip("none")
+				need.Another(t, "the card has no hold that this can be done to")
 			}
 			c.hold.Phase, c.hold.Expect = state.Reseat, c.expect
 			require.NoError(t, m.dir.SetHold(*c.hold))
@@ -149,7 +149,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"release": func(t *rapid.T) {
 			c := m.pick(t)
 			if c.hold == nil || c.damaged {
-				t.Skip("none")
+				need.Another(t, "the card has no hold that this can be done to")
 			}
 			require.NoError(t, m.dir.ReleaseHold(c.id, c.hold.ID))
 			card.Refresh(m.card)
@@ -158,7 +158,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"damage": func(t *rapid.T) {
 			c := m.pick(t)
 			if c.hold == nil {
-				t.Skip("none")
+				need.Another(t, "the card has no hold that this can be done to")
 			}
 			require.NoError(t, os.WriteFile(m.file(c), []byte("?"), 0o600))
 			card.Refresh(m.card)
@@ -166,7 +166,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"remove": func(t *rapid.T) {
 			if m.in == nil {
-				t.Skip("out")
+				need.Another(t, "the card is out")
 			}
 			m.reader.remove()
 			card.Refresh(m.card)
@@ -174,7 +174,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"insert": func(t *rapid.T) {
 			if m.in != nil {
-				t.Skip("in")
+				need.Another(t, "the card is in")
 			}
 			c := m.pick(t)
 			m.reader.insert(c.sim)
@@ -183,7 +183,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"reseat at once": func(t *rapid.T) {
 			if m.in == nil {
-				t.Skip("out")
+				need.Another(t, "the card is out")
 			}
 			c := m.in
 			m.reader.remove()

@@ -94,3 +94,10 @@ func Cases(t testing.TB, full int) {
 	}
 	t.Logf("%d random cases (make soak: %d)", n, full)
 }
+
+// Another ends an action of a random walk that cannot be taken as things stand, with
+// the reason: rapid (pgregory.net/rapid) then takes another in its place. It leaves
+// out no test.
+func Another(t interface{ Skip(...any) }, why string) {
+	t.Skip("rapid takes another action: " + why)
+}

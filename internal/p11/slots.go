@@ -232,6 +232,8 @@ func (m *Module) take(ids []uint, read map[uint]Slot, blind bool) {
 			s.arrivals++
 			s.reset = s.Present || s.unseen
 			events = append(events, Event{Slot: now, Reset: s.reset})
+		case s.Err != nil && now.Err == nil: // only now it is known who it is
+			events = append(events, Event{Slot: now})
 		}
 		s.Slot, s.doubted, s.unseen = now, false, false
 	}

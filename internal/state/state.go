@@ -248,6 +248,10 @@ func (d Dir) Exists() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// Make makes a folder in the state folder, where it is not there, for the same people
+// as that.
+func (d Dir) Make(name string) error { return d.make(filepath.Join(d.path, name)) }
+
 func (d Dir) make(dir string) error {
 	if i, err := os.Stat(dir); err == nil && i.IsDir() {
 		return nil

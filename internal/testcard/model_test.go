@@ -55,7 +55,7 @@ func TestCardIsTheStateMachine(t *testing.T) {
 		const fine = card.Kind(-1)
 		pick := func() *modelSession {
 			if len(sessions) == 0 {
-				t.Skip("no session")
+				need.Another(t, "no session is open")
 			}
 			return rapid.SampledFrom(sessions).Draw(t, "session")
 		}
@@ -144,7 +144,7 @@ func TestCardIsTheStateMachine(t *testing.T) {
 			},
 			"watch": func(t *rapid.T) {
 				if len(unseen) == 0 {
-					t.Skip("nothing new")
+					need.Another(t, "nothing has changed since")
 				}
 				p, err := c.Token().Wait(ctx, seen)
 				expect(err, fine)
