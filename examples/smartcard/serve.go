@@ -182,7 +182,7 @@ func keptCA(dir string) (*testcard.CA, error) {
 }
 
 func newCard(ca *testcard.CA, o options) (*testcard.Card, error) {
-	c, err := testcard.New(testcard.Config{AlwaysAuthenticate: true})
+	c, err := testcard.New(testcard.Config{}) // its key in 9C wants the passcode each time, as that slot's does
 	if err == nil && !o.empty {
 		_, _, err = c.ProvisionPrescriber(ca, testcard.Prescriber{})
 	}

@@ -115,7 +115,7 @@ func (s *session) Login(ctx context.Context, pin []byte) error {
 // wantedAgain tells whether the passcode will be wanted once more: by a key that
 // wants it at each signature, or after the security officer was logged in.
 func (s *session) wantedAgain(ctx context.Context) (bool, error) {
-	if s.t.officer != nil {
+	if s.t.officer != nil || len(s.always) > 0 {
 		return true, nil
 	}
 	return work(ctx, s, "read", 1, func() (bool, error) {

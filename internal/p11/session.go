@@ -30,10 +30,11 @@ type session struct {
 	dead   string // why it cannot be used any more
 	closed bool
 
-	keys  map[string]key // private keys found, by CKA_ID
-	read  bool           // the module has read the card to the end, see whole
-	login login
-	pss   *bool
+	keys   map[string]key // private keys found, by CKA_ID
+	read   bool           // the module has read the card to the end, see whole
+	login  login
+	always map[string]bool // keys that turned out to want a login for each signature
+	pss    *bool
 }
 
 // key is a private key that was found.

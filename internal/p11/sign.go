@@ -108,6 +108,18 @@ func (s *session) sign(ctx context.Context, id, digest []byte, opts crypto.Signe
 		return s.m.ctx.Sign(s.h, message)
 	})
 	s.login.signed()
+	if !k.always && card.IsKind(err, card.NotLoggedIn) {
+		// A key that wants the passcode each time, though the module does not say so.
+		if s.always == nil {
+			s.always = make(map[string]bool)
+		}
+		s.always[string(id)] = true
+		delete(s.keys, string(id))
+		s.login.mu.Lock()
+		s.login.fresh = false
+		s.login.mu.Unlock()
+		return nil, err
+	}
 	if err != nil {
 		// The operation may still be active in it.
 		s.kill("a signature in it failed")
@@ -173,6 +185,7 @@ func (s *session) private(ctx context.Context, op string, id []byte) (key, error
 	if err != nil {
 		return key{}, err
 	}
+	k.always = k.always || s.always[string(id)]
 	if s.keys == nil {
 		s.keys = make(map[string]key)
 	}
