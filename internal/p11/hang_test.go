@@ -214,8 +214,12 @@ func (j *journey) steps() []step {
 			if j.tok == nil {
 				return nil
 			}
-			j.s, err = j.tok.Open(ctx)
-			return err
+			// SoftHSM may leave out a token in whose files another process is writing.
+			for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+				if j.s, err = j.tok.Open(ctx); !card.IsKind(err, card.Absent) || time.Now().After(end) {
+					return err
+				}
+			}
 		}},
 		{"info", session(func(ctx context.Context) error {
 			_, err := j.s.Info(ctx)
