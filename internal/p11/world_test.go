@@ -179,6 +179,11 @@ func inProcess(*testing.T) *world {
 func virtual(path func(testing.TB) string, limits cannot) func(*testing.T) *world {
 	return func(t *testing.T) *world {
 		w := &world{cannot: limits, service: rig.PCSCD(t, 4)}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("the card service at last:\n%s", w.service.Log())
+			}
+		})
 		w.module = load(t, path(t), "")
 		w.card = func(t *testing.T, reader int) *deck {
 			d := newCard(t, reader)
