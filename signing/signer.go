@@ -288,7 +288,7 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 	if err := s.rec.Record(ctx, entry(EventSigned, m, v)); err != nil {
 		return none, v, fmt.Errorf("signing: the decision could not be recorded, so the signature was thrown away: %w", err)
 	}
-	return tbs.Signed(m, value, d.pair.Certificate.X509()), v, nil
+	return tbs.Signed(m, value, d.pair.Certificate.X509), v, nil
 }
 
 // desk returns the session of this insertion, opening one where the card was

@@ -32,6 +32,7 @@ type Module struct {
 	calls   map[*call]struct{} // under way
 	wedged  chan struct{}      // closed when a call did not answer
 	wedger  string             // what it was doing
+	idle    chan func()        // to a goroutine that waits for the next call
 	looking chan struct{}      // taken by whoever polls
 
 	slots   map[uint]*slot
@@ -95,7 +96,7 @@ func Open(path string, o Options) (*Module, error) {
 	}
 	m := &Module{
 		path: path, opts: o,
-		calls: make(map[*call]struct{}), one: make(chan struct{}, 1), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
+		calls: make(map[*call]struct{}), one: make(chan struct{}, 1), idle: make(chan func()), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
 		slots: make(map[uint]*slot), tokens: make(map[*Token]struct{}), opened: make(map[*session]struct{}), events: make(map[*watcher]struct{}),
 	}
 	// Loading runs the module's own code too.
@@ -185,7 +186,7 @@ func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn
 	}
 	done, gone := make(chan answer), make(chan struct{})
 	defer close(gone)
-	go func() {
+	m.work(func() {
 		var a answer
 		a.v, a.err = f()
 		if turn != nil {
@@ -199,7 +200,7 @@ func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn
 				late(a.v, a.err)
 			}
 		}
-	}()
+	})
 	select {
 	case a := <-done:
 		return a.v, typed(op, a.err)
@@ -207,6 +208,21 @@ func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn
 		return none, ctx.Err()
 	case <-m.wedged:
 		return none, m.stuck(op)
+	}
+}
+
+// work runs f on a goroutine of its own: one that has ended its last call, or else a
+// new one. To start one for each call takes longer than all else around the call.
+func (m *Module) work(f func()) {
+	select {
+	case m.idle <- f:
+	default:
+		go func() {
+			for {
+				f()
+				f = <-m.idle
+			}
+		}()
 	}
 }
 

@@ -62,7 +62,7 @@ type Signature struct {
 
 type held struct {
 	value []byte
-	cert  *x509.Certificate
+	cert  func() *x509.Certificate
 	msg   Message
 }
 
@@ -79,8 +79,9 @@ func (s Signature) IsZero() bool {
 	return len(h.value) == 0 || h.cert == nil
 }
 
-// Signed makes a Signature. The caller has verified value with cert's key.
-func Signed(m Message, value []byte, cert *x509.Certificate) Signature {
+// Signed makes a Signature. The caller has verified value with cert's key. cert
+// parses the certificate anew each time: a document may change what it gets.
+func Signed(m Message, value []byte, cert func() *x509.Certificate) Signature {
 	h := held{bytes.Clone(value), cert, m}
 	return Signature{held: func() held { return h }}
 }
@@ -89,7 +90,12 @@ func Signed(m Message, value []byte, cert *x509.Certificate) Signature {
 func Value(s Signature) []byte { return s.open().value }
 
 // Certificate returns the certificate whose key signed.
-func Certificate(s Signature) *x509.Certificate { return s.open().cert }
+func Certificate(s Signature) *x509.Certificate {
+	if cert := s.open().cert; cert != nil {
+		return cert()
+	}
+	return nil
+}
 
 // Of returns the message that was signed.
 func Of(s Signature) Message { return s.open().msg }

@@ -38,11 +38,18 @@ func TestWhatIsNoMessageIsZero(t *testing.T) {
 }
 
 func TestASignatureKeepsItsValue(t *testing.T) {
-	value, cert, m := []byte{1, 2}, &x509.Certificate{}, New("kind", []byte("abc"), crypto.SHA256, false)
+	value, m := []byte{1, 2}, New("kind", []byte("abc"), crypto.SHA256, false)
+	parsed := 0
+	cert := func() *x509.Certificate {
+		parsed++
+		return &x509.Certificate{Version: parsed}
+	}
 	s := Signed(m, value, cert)
 	value[0] = 9
 	assert.Equal(t, []byte{1, 2}, Value(s))
-	assert.Same(t, cert, Certificate(s))
+	assert.Equal(t, 1, Certificate(s).Version)
+	assert.Equal(t, 2, Certificate(s).Version, "one of its own for each document")
+	assert.Nil(t, Certificate(Signature{}))
 	assert.Equal(t, m, Of(s))
 	assert.False(t, s.IsZero())
 	assert.True(t, Signature{}.IsZero())
@@ -51,7 +58,7 @@ func TestASignatureKeepsItsValue(t *testing.T) {
 }
 
 func TestASignatureDoesNotPrintItsValue(t *testing.T) {
-	s := Signed(New("kind", []byte("abc"), crypto.SHA256, false), []byte("raw signature"), &x509.Certificate{})
+	s := Signed(New("kind", []byte("abc"), crypto.SHA256, false), []byte("raw signature"), func() *x509.Certificate { return &x509.Certificate{} })
 	for _, form := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
 		out := fmt.Sprintf(form, s)
 		assert.NotContains(t, out, "raw signature", form)

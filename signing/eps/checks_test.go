@@ -204,7 +204,7 @@ func TestRealVectors(t *testing.T) {
 			require.NoError(t, p.Accepts(cert))
 			msg, err := p.ToBeSigned()
 			require.NoError(t, err)
-			s, err := p.Finish(tbs.Signed(msg, need.Read(t, "eps", "vectors", name+".sig.bin"), cert))
+			s, err := p.Finish(tbs.Signed(msg, need.Read(t, "eps", "vectors", name+".sig.bin"), parsing(cert)))
 			require.NoError(t, err)
 			assert.Equal(t, info, s.SignedInfo())
 			for _, n := range []int{1, 2, 3, 4, 8} {

@@ -112,7 +112,7 @@ func sign(t testing.TB, p *Prepared, key *rsa.PrivateKey, cert *x509.Certificate
 	require.NoError(t, err)
 	value, err := rsa.SignPKCS1v15(nil, key, tbs.Hash(msg), tbs.Digest(msg))
 	require.NoError(t, err)
-	return tbs.Signed(msg, value, cert)
+	return tbs.Signed(msg, value, parsing(cert))
 }
 
 func signed(t testing.TB, a Algorithm) *Signed {
@@ -130,4 +130,9 @@ func requireFormatError(t testing.TB, err error, field string) *FormatError {
 	require.Equal(t, field, f.Field, "%v", err)
 	require.Less(t, len(err.Error()), 700, "the error is bounded")
 	return f
+}
+
+// parsing stands for the parser of a card's certificate.
+func parsing(cert *x509.Certificate) func() *x509.Certificate {
+	return func() *x509.Certificate { return cert }
 }

@@ -353,17 +353,17 @@ func TestFinishTakesItsOwnSignatureOnly(t *testing.T) {
 		sig        tbs.Signature
 	}{
 		{"the zero signature", "no signature", tbs.Signature{}},
-		{"no value", "no signature", tbs.Signed(msg, nil, cert)},
+		{"no value", "no signature", tbs.Signed(msg, nil, parsing(cert))},
 		{"no certificate", "no signature", tbs.Signed(msg, tbs.Value(good), nil)},
 		{"another document's", "another document", sign(t, otherDoc, testKey(), cert)},
-		{"over the zero message", "another document", tbs.Signed(tbs.Message{}, tbs.Value(good), cert)},
-		{"with another hash", "another document", tbs.Signed(otherHash, tbs.Value(good), cert)},
-		{"of another kind", "another document", tbs.Signed(otherKind, tbs.Value(good), cert)},
-		{"another document's value under this message", "does not verify", tbs.Signed(msg, tbs.Value(sign(t, otherDoc, testKey(), cert)), cert)},
+		{"over the zero message", "another document", tbs.Signed(tbs.Message{}, tbs.Value(good), parsing(cert))},
+		{"with another hash", "another document", tbs.Signed(otherHash, tbs.Value(good), parsing(cert))},
+		{"of another kind", "another document", tbs.Signed(otherKind, tbs.Value(good), parsing(cert))},
+		{"another document's value under this message", "does not verify", tbs.Signed(msg, tbs.Value(sign(t, otherDoc, testKey(), cert)), parsing(cert))},
 		{"another key's", "does not verify", sign(t, p, otherKey(), cert)},
-		{"one bit changed", "does not verify", tbs.Signed(msg, flipped, cert)},
-		{"truncated", "does not verify", tbs.Signed(msg, flipped[1:], cert)},
-		{"an EC key's", "wanted RSA", tbs.Signed(msg, ecValue, ecCert)},
+		{"one bit changed", "does not verify", tbs.Signed(msg, flipped, parsing(cert))},
+		{"truncated", "does not verify", tbs.Signed(msg, flipped[1:], parsing(cert))},
+		{"an EC key's", "wanted RSA", tbs.Signed(msg, ecValue, parsing(ecCert))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := p.Finish(c.sig)
