@@ -185,6 +185,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			if m.in == nil {
 				need.Another(t, "the card is out")
 			}
+			// An insertion that nobody had looked at before the next removal does not
+			// count: the card is then to be re-seated once more.
+			card.Refresh(m.card)
 			c := m.in
 			m.reader.remove()
 			m.reader.insert(c.sim)
