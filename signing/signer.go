@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -178,8 +177,9 @@ func (s *Signer) drop() {
 }
 
 // sign is the one way to the key. The verdict is the one that permitted the
-// signature. accepts may be nil.
-func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
+// signature. accepts may be nil. b is the batch that the signature belongs to; nil:
+// it stands alone.
+func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error, b *batch) (tbs.Signature, guard.Verdict, error) {
 	if m.IsZero() {
 		return tbs.Signature{}, guard.Verdict{}, ErrNotADocument
 	}
@@ -188,11 +188,11 @@ func (s *Signer) sign(ctx context.Context, m tbs.Message, accepts func(*x509.Cer
 		return tbs.Signature{}, guard.Verdict{}, err
 	}
 	defer end()
-	sig, v, err := s.signInTurn(ctx, m, accepts)
+	sig, v, err := s.signInTurn(ctx, m, accepts, b)
 	return sig, v, closed(ctx, err)
 }
 
-func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error) (tbs.Signature, guard.Verdict, error) {
+func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x509.Certificate) error, b *batch) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
 	d, err := s.desk(ctx)
 	if err != nil {
@@ -201,6 +201,10 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 			return none, v, s.notSigned(ctx, m, v, err)
 		}
 		return none, v, s.refuse(ctx, m, v, err)
+	}
+	if err := b.stays(d); err != nil {
+		v := s.g.Judge(s.snapshot(d), s.now())
+		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	var unsuited error
 	if d.loggedIn {
@@ -256,8 +260,13 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 	if lockErr == nil {
 		defer unlock()
 	}
+	at := s.now()
+	m, unbound := tbs.Bind(m, d.pair.Certificate.X509, at)
+	if unbound != nil && unsuited == nil {
+		unsuited = fmt.Errorf("%w: %w", errUnsuitable, unbound)
+	}
 	// Judged directly before the key is used, with nobody else's code in between.
-	v := s.g.Judge(s.snapshot(d), s.now())
+	v := s.g.Judge(s.snapshot(d), at)
 	switch {
 	case !v.Decision.Permits():
 		return none, v, s.refuse(ctx, m, v, nil)
@@ -519,6 +528,6 @@ func verify(pub crypto.PublicKey, h crypto.Hash, digest, value []byte) error {
 }
 
 func digestOf(m tbs.Message) string {
-	sum := sha256.Sum256(tbs.Bytes(m))
+	sum := tbs.Sum(m)
 	return hex.EncodeToString(sum[:])
 }

@@ -77,6 +77,7 @@ var allowedInterfaces = map[string]string{
 var documents = map[string]string{
 	"signing.Document":     "the interface itself",
 	"signing/eps.Prepared": "its bytes were parsed by this module and are exactly a SignedInfo",
+	"signing/cms.Content":  "its bytes are signed attributes that this module writes about the content, never the content",
 }
 
 // internals are the internal types that holders may see, with the reason. What is

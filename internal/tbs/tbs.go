@@ -11,7 +11,10 @@ package tbs
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
+	"errors"
+	"time"
 )
 
 // Message is a parsed document's bytes to be signed. The zero Message is not a
@@ -22,6 +25,8 @@ type Message struct {
 	h       crypto.Hash
 	kind    string
 	rsaOnly bool
+	content string // of Bound: its SHA-256
+	bind    *func(*x509.Certificate, time.Time) ([]byte, error)
 }
 
 // New makes a Message over b, which is copied. kind names the document in the
@@ -31,14 +36,48 @@ func New(kind string, b []byte, h crypto.Hash, rsaOnly bool) Message {
 	return Message{b: string(b), h: h, kind: kind, rsaOnly: rsaOnly}
 }
 
+// Bound makes a Message whose bytes name the certificate whose key signs them and
+// the instant of signing. The Signer, which alone knows both, has bind make them
+// (Bind); until then there are none, and nothing to sign. sum is the SHA-256 of
+// the document's content.
+func Bound(kind string, sum [sha256.Size]byte, h crypto.Hash, bind func(*x509.Certificate, time.Time) ([]byte, error)) Message {
+	return Message{h: h, kind: kind, content: string(sum[:]), bind: &bind}
+}
+
+// Bind returns the message that cert's key signs at an instant: m itself where New
+// made it. On an error, which is bind's, it is still m.
+func Bind(m Message, cert func() *x509.Certificate, at time.Time) (Message, error) {
+	if m.bind == nil {
+		return m, nil
+	}
+	b, err := (*m.bind)(cert(), at)
+	if err == nil && len(b) == 0 {
+		err = errors.New("tbs: a document of no bytes; nothing was signed")
+	}
+	if err != nil {
+		return m, err
+	}
+	m.b, m.bind = string(b), nil
+	return m, nil
+}
+
 // Kind names the document type; empty for the zero Message.
 func (m Message) Kind() string { return m.kind }
 
-// IsZero tells whether m was not made by New.
-func (m Message) IsZero() bool { return m.kind == "" || m.b == "" || m.h == 0 }
+// IsZero tells whether m is no document: neither New nor Bound made it.
+func (m Message) IsZero() bool { return m.kind == "" || m.h == 0 || m.b == "" && m.bind == nil }
 
-// Bytes returns a copy of the bytes that are signed.
+// Bytes returns a copy of the bytes that are signed; none before Bind.
 func Bytes(m Message) []byte { return []byte(m.b) }
+
+// Sum is the SHA-256 that names the document in the decision record: of the bytes
+// that are signed, and where those depend on the certificate, of the content.
+func Sum(m Message) [sha256.Size]byte {
+	if m.content != "" {
+		return [sha256.Size]byte([]byte(m.content))
+	}
+	return sha256.Sum256([]byte(m.b))
+}
 
 // Hash returns the digest algorithm.
 func Hash(m Message) crypto.Hash { return m.h }
@@ -46,8 +85,11 @@ func Hash(m Message) crypto.Hash { return m.h }
 // RSAOnly tells whether only an RSA key can sign m.
 func RSAOnly(m Message) bool { return m.rsaOnly }
 
-// Digest hashes the message.
+// Digest hashes the message. Before Bind it is nil, which no key signs.
 func Digest(m Message) []byte {
+	if m.bind != nil {
+		return nil
+	}
 	h := m.h.New()
 	h.Write([]byte(m.b))
 	return h.Sum(nil)

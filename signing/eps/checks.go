@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/rxguard/rxguard/internal/c14n"
 )
 
 // Result is the outcome of a Check. The zero Result is NotDecidable.
@@ -96,17 +98,32 @@ func (e *CheckError) Error() string {
 	return "eps: the national service would refuse this signature, so it was not released: " + strings.Join(said, "; ")
 }
 
+// examined is the document whose Signature is examined.
+type examined interface {
+	// signedAt is the instant of signing; why, where it is not known.
+	signedAt() (at time.Time, why string)
+	// rebuilt is the SignedInfo that the service rebuilds from the prescription, and
+	// compares; why, where it is not at hand.
+	rebuilt(Algorithm) (info []byte, why string)
+}
+
 // signatureParts is what the checks found in a Signature.
 type signatureParts struct {
 	signedInfo []byte // canonical
 	value      []byte
 	cert       *x509.Certificate
+	method     *method // nil: not one of ours
+	err        *MessageError
 }
 
-// examine makes the service's checks on the bytes of a Signature element, made at
-// the given instant. It starts from the bytes alone, so that a fault in writing
-// them shows. The first three checks stop, as the service's do.
-func examine(signature []byte, at time.Time) ([]Check, signatureParts) {
+func (f signatureParts) same(s *Signed) bool {
+	return bytes.Equal(f.signedInfo, s.signedInfo) && bytes.Equal(f.value, s.value) && f.cert != nil && s.cert != nil && bytes.Equal(f.cert.Raw, s.cert.Raw)
+}
+
+// examine makes those of the service's checks that need no other certificates or
+// lists, on a Signature as it reads. It starts from the element alone, so that a
+// fault in writing it shows. The first three checks stop, as the service's do.
+func examine(doc *c14n.Document, signature *c14n.Element, d examined) ([]Check, signatureParts) {
 	checks := make([]Check, len(table))
 	for i, t := range table {
 		checks[i] = Check{Number: i + 1, Name: t.name, Text: t.text}
@@ -114,40 +131,26 @@ func examine(signature []byte, at time.Time) ([]Check, signatureParts) {
 	set := func(number int, r Result, why string) {
 		checks[number-1].Result, checks[number-1].Why = r, why
 	}
+	r := &reader{doc: doc, space: dsig}
 	var found signatureParts
 	stop := func(number int, why string) ([]Check, signatureParts) {
 		set(number, Failed, why)
 		for n := number + 1; n <= len(checks); n++ {
 			set(n, NotDecidable, fmt.Sprintf("not reached: check %d failed", number))
 		}
+		found.err = r.err
 		return checks, found
 	}
-	decide := func(number int, why string) {
-		if why == "" {
-			set(number, Passed, "")
-		} else {
-			set(number, Failed, why)
-		}
-	}
 
-	root, err := readElement(signature)
-	if err != nil {
-		return stop(1, "the Signature cannot be read: "+err.Error())
+	if signature.Name.Local != "Signature" {
+		r.fail(signature, "is no Signature")
 	}
-	if root.name != "Signature" {
-		return stop(1, fmt.Sprintf("the root element is %s, wanted Signature", excerpt(root.name)))
-	}
-	signedInfo, err := root.only("SignedInfo")
-	if err != nil {
-		return stop(1, err.Error())
-	}
-	value, err := root.onlyText("SignatureValue")
-	if err != nil {
-		return stop(1, err.Error())
-	}
-	certificate, err := root.onlyText("KeyInfo", "X509Data", "X509Certificate")
-	if err != nil {
-		return stop(1, err.Error())
+	r.inSpace(signature)
+	signedInfo := r.only(signature, "SignedInfo")
+	value := r.onlyText(signature, "SignatureValue")
+	certificate := r.onlyText(signature, "KeyInfo", "X509Data", "X509Certificate")
+	if r.err != nil {
+		return stop(1, r.err.Element+" "+r.err.Problem)
 	}
 	set(1, Passed, "")
 
@@ -168,50 +171,104 @@ func examine(signature []byte, at time.Time) ([]Check, signatureParts) {
 	}
 	set(3, Passed, "")
 
-	found.signedInfo = signedInfo.canonical()
+	found.signedInfo = r.canonical(signedInfo)
+	found.match(r, signedInfo, d, set)
 	if found.value, err = looseBase64(value); err != nil {
-		decide(4, fmt.Sprintf("SignatureValue is not base64: %v", err))
-	} else {
-		decide(4, whyInvalid(signedInfo, found))
+		found.value = nil
+		set(4, Failed, fmt.Sprintf("SignatureValue is not base64: %v", err))
+	} else if found.method != nil {
+		if why := found.whyInvalid(); why != "" {
+			set(4, Failed, why)
+		} else {
+			set(4, Passed, "")
+		}
 	}
-	why := outsideValidity(found.cert, at)
-	if why != "" {
-		why = "certificate " + serialOf(found.cert) + " " + why
-	}
-	decide(8, why)
 
-	set(5, NotDecidable, "a $prepare answer does not hold the prescription that its digest is of")
 	set(6, NotDecidable, "no CRL was given")
 	set(7, NotDecidable, "no ARL was given")
+	switch at, why := d.signedAt(); {
+	case why != "":
+		set(8, NotDecidable, why)
+	default:
+		if why = outsideValidity(found.cert, at); why != "" {
+			set(8, Failed, "certificate "+serialOf(found.cert)+" "+why)
+		} else {
+			set(8, Passed, "")
+		}
+	}
 	set(9, NotDecidable, "no issuing CAs are configured")
 	return checks, found
 }
 
-// whyInvalid verifies RSASSA-PKCS1-v1_5 over the canonical SignedInfo. The service
-// takes a SignatureMethod it does not know for rsa-sha1, after rewriting it in the
-// SignedInfo; nothing that verifies only then is let through here.
-func whyInvalid(signedInfo *element, found signatureParts) string {
-	sm, err := signedInfo.only("SignatureMethod")
-	if err != nil {
-		return err.Error()
+// match makes check 5, and finds out the method for check 4. The service canonicalises
+// by the method that the Signature names, and takes a SignatureMethod that it does not
+// know for rsa-sha1 after rewriting it; nothing that verifies only then passes here.
+func (f *signatureParts) match(r *reader, signedInfo *c14n.Element, d examined, set func(int, Result, string)) {
+	named := func(names ...string) string {
+		if e := r.only(signedInfo, names...); e != nil {
+			a, _ := e.Attr("Algorithm")
+			return a
+		}
+		return ""
 	}
-	var m *method
-	for _, known := range methods {
-		if sm.attrs["Algorithm"] == known.signatureMethod {
-			m = known
+	c14nMethod, signatureMethod, digestMethod := named("CanonicalizationMethod"), named("SignatureMethod"), named("Reference", "DigestMethod")
+	if r.err != nil {
+		why := "the SignedInfo cannot be read as the service reads it: " + r.err.Element + " " + r.err.Problem
+		set(4, NotDecidable, why)
+		set(5, NotDecidable, why)
+		f.err = r.err
+		return
+	}
+	if c14nMethod != excC14N {
+		why := fmt.Sprintf("CanonicalizationMethod is %s, wanted %s, which is the only one that is done here", excerpt(c14nMethod), excC14N)
+		set(4, NotDecidable, why)
+		set(5, NotDecidable, why)
+		return
+	}
+	// Check 5 goes by the DigestMethod.
+	a := RS1
+	for known, m := range methods {
+		if m.signatureMethod == signatureMethod {
+			f.method = m
+		}
+		if m.digestMethod == digestMethod {
+			a = known
 		}
 	}
-	if m == nil {
-		return fmt.Sprintf("SignatureMethod %s is not one that the service knows", excerpt(sm.attrs["Algorithm"]))
+	if f.method == nil {
+		why := fmt.Sprintf("SignatureMethod %s is not one that the service knows; it takes it for rsa-sha1 and rewrites it, which is not done here", excerpt(signatureMethod))
+		set(4, NotDecidable, why)
+		set(5, NotDecidable, why)
+		return
 	}
-	key, err := rsaKey(found.cert)
+	switch info, why := d.rebuilt(a); {
+	case why != "":
+		set(5, NotDecidable, why)
+	case !bytes.Equal(info, f.signedInfo):
+		set(5, Failed, unlike(a, f.signedInfo))
+	default:
+		set(5, Passed, "")
+	}
+}
+
+// unlike says how a SignedInfo differs from the one that the service rebuilds.
+func unlike(a Algorithm, info []byte) string {
+	if _, ok := digestIn(a, info); ok {
+		return "DigestValue is not the hash of the prescription: the prescription or the digest was changed after it was signed"
+	}
+	return diagnose(a, info).Problem
+}
+
+// whyInvalid verifies RSASSA-PKCS1-v1_5 over the canonical SignedInfo.
+func (f *signatureParts) whyInvalid() string {
+	key, err := rsaKey(f.cert)
 	if err != nil {
 		return strings.TrimPrefix(err.Error(), "eps: ")
 	}
-	h := m.hash.New()
-	h.Write(found.signedInfo)
-	if err := rsa.VerifyPKCS1v15(key, m.hash, h.Sum(nil), found.value); err != nil {
-		return fmt.Sprintf("SignatureValue does not verify over the canonical SignedInfo with the key of certificate %s: %v", serialOf(found.cert), err)
+	h := f.method.hash.New()
+	h.Write(f.signedInfo)
+	if err := rsa.VerifyPKCS1v15(key, f.method.hash, h.Sum(nil), f.value); err != nil {
+		return fmt.Sprintf("SignatureValue does not verify over the canonical SignedInfo with the key of certificate %s: %v", serialOf(f.cert), err)
 	}
 	return ""
 }
@@ -222,10 +279,10 @@ func outsideValidity(cert *x509.Certificate, at time.Time) string {
 	const layout = time.RFC3339Nano
 	switch {
 	case !at.After(cert.NotBefore):
-		return fmt.Sprintf("is valid only after its notBefore %s, and the timestamp is %s",
+		return fmt.Sprintf("is valid only after its notBefore %s, and the time of signing is %s",
 			cert.NotBefore.UTC().Format(layout), at.UTC().Format(layout))
 	case !at.Before(cert.NotAfter):
-		return fmt.Sprintf("is valid only before its notAfter %s, and the timestamp is %s",
+		return fmt.Sprintf("is valid only before its notAfter %s, and the time of signing is %s",
 			cert.NotAfter.UTC().Format(layout), at.UTC().Format(layout))
 	}
 	return ""

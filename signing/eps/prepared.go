@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/rxguard/rxguard/internal/tbs"
@@ -219,37 +218,16 @@ func (p *Prepared) Finish(sig tbs.Signature) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sig.IsZero() {
-		return nil, errors.New("eps: there is no signature, wanted the card's over this document")
-	}
-	of := tbs.Of(sig)
-	if of != msg {
-		return nil, errors.New("eps: the signature is over another document, wanted one over this document's SignedInfo")
-	}
-	cert, value := tbs.Certificate(sig), tbs.Value(sig)
-	key, err := rsaKey(cert)
+	s, err := finish(msg, sig, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := rsa.VerifyPKCS1v15(key, tbs.Hash(msg), tbs.Digest(msg), value); err != nil {
-		return nil, fmt.Errorf("eps: the signature does not verify with the key of certificate %s, nothing was released: %w", serialOf(cert), err)
-	}
-	s := &Signed{
-		xml:        writeSignature(p.signedInfo, value, cert.Raw),
-		signedInfo: bytes.Clone(p.signedInfo),
-		value:      bytes.Clone(value),
-		cert:       cert,
-		timestamp:  p.timestamp,
-	}
-	checks, found := examine(s.xml, p.at)
-	if slices.ContainsFunc(checks, func(c Check) bool { return c.Result == Failed }) {
-		return nil, &CheckError{Checks: checks}
-	}
-	// Check 5 needs the message. What the checks read must at least be this
-	// document, this signature and this certificate.
-	if !bytes.Equal(found.signedInfo, p.signedInfo) || !bytes.Equal(found.value, value) || !bytes.Equal(found.cert.Raw, cert.Raw) {
-		return nil, errors.New("eps: the Signature XML reads back as something else than what was signed, nothing was released")
-	}
-	s.checks = checks
+	s.timestamp = p.timestamp
 	return s, nil
+}
+
+func (p *Prepared) signedAt() (time.Time, string) { return p.at, "" }
+
+func (p *Prepared) rebuilt(Algorithm) ([]byte, string) {
+	return nil, "a $prepare answer does not hold the prescription that its digest is of"
 }

@@ -278,8 +278,8 @@ var validities = []struct {
 }{
 	{"well inside", -time.Hour, time.Hour, true, ""},
 	{"one second inside", -time.Second, time.Second, true, ""},
-	{"notBefore equal", 0, time.Hour, false, "notBefore 2020-10-02T09:00:00Z, and the timestamp is 2020-10-02T09:00:00Z"},
-	{"notAfter equal", -time.Hour, 0, false, "notAfter 2020-10-02T09:00:00Z, and the timestamp is 2020-10-02T09:00:00Z"},
+	{"notBefore equal", 0, time.Hour, false, "notBefore 2020-10-02T09:00:00Z, and the time of signing is 2020-10-02T09:00:00Z"},
+	{"notAfter equal", -time.Hour, 0, false, "notAfter 2020-10-02T09:00:00Z, and the time of signing is 2020-10-02T09:00:00Z"},
 	{"not yet valid", time.Second, time.Hour, false, "notBefore 2020-10-02T09:00:01Z"},
 	{"expired", -time.Hour, -time.Second, false, "notAfter 2020-10-02T08:59:59Z"},
 }
