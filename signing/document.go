@@ -45,9 +45,6 @@ func sign[T any](ctx context.Context, s *Signer, d Document[T], b *batch) (out T
 		return none, true, ErrNotADocument
 	}
 	m, err := d.ToBeSigned()
-	if err == nil && m.IsZero() {
-		err = ErrNotADocument
-	}
 	if err != nil {
 		return none, true, err
 	}
@@ -57,7 +54,7 @@ func sign[T any](ctx context.Context, s *Signer, d Document[T], b *batch) (out T
 	}
 	sig, v, err := s.sign(ctx, m, accepts, b)
 	if err != nil {
-		return none, errors.Is(err, errUnsuitable), err
+		return none, errors.Is(err, errUnsuitable) || errors.Is(err, ErrNotADocument), err
 	}
 	out, err = d.Finish(sig)
 	if err != nil {

@@ -47,7 +47,8 @@ type Entry struct {
 	RuleSet  guard.RuleSet  `json:"rule_set"`
 	Renewal  string         `json:"renewal,omitempty"` // id of the renewal
 	Document string         `json:"document,omitempty"`
-	// SHA256 is the digest of the bytes that were signed or asked to be.
+	// SHA256 is the digest of the bytes that were signed or asked to be; of a CMS, of
+	// its content.
 	SHA256 string `json:"sha256,omitempty"`
 	Cause  string `json:"cause,omitempty"` // why nothing was released
 

@@ -54,7 +54,8 @@ var allowedTypes = map[string]string{
 // allowedNames are functions and methods whose name says that they sign, with the
 // reason.
 var allowedNames = map[string]string{
-	"signing.Sign": "the one way to sign: it asks the guard, and takes documents, not bytes",
+	"signing.Sign":     "the one way to sign: it asks the guard, and takes documents, not bytes",
+	"signing.SignEach": "Sign for one document after the other",
 }
 
 // allowedBytes are functions that turn bytes or a digest into bytes, as a raw
@@ -75,9 +76,10 @@ var allowedInterfaces = map[string]string{
 // documents are the types that may give out a tbs.Message and take a
 // tbs.Signature, with the reason.
 var documents = map[string]string{
-	"signing.Document":     "the interface itself",
-	"signing/eps.Prepared": "its bytes were parsed by this module and are exactly a SignedInfo",
-	"signing/cms.Content":  "its bytes are signed attributes that this module writes about the content, never the content",
+	"signing.Document":         "the interface itself",
+	"signing/eps.Prepared":     "its bytes were parsed by this module and are exactly a SignedInfo",
+	"signing/eps.Prescription": "its bytes are a SignedInfo that this module writes over the prescription that it parsed",
+	"signing/cms.Content":      "its bytes are signed attributes that this module writes about the content, never the content",
 }
 
 // internals are the internal types that holders may see, with the reason. What is

@@ -77,7 +77,8 @@ func (c *Content) signedData(cert *x509.Certificate, at time.Time) (*pkcs7.Signe
 		sd.AddCertificate(x)
 	}
 
-	// The digest is the library's own of what it holds, the time that of its clock.
+	// The digest is the library's own of what it holds, the time that of its clock. A
+	// set is ordered by the lengths first, and no time is as long as the next member.
 	si := &sd.GetSignedData().SignerInfos[0]
 	for i, a := range si.AuthenticatedAttributes {
 		var value any
@@ -95,9 +96,6 @@ func (c *Content) signedData(cert *x509.Certificate, at time.Time) (*pkcs7.Signe
 		}
 		si.AuthenticatedAttributes[i].Value.Bytes = b
 	}
-	if err := orderSet(si.AuthenticatedAttributes); err != nil {
-		return nil, err
-	}
 	if _, ok := cert.PublicKey.(*rsa.PublicKey); ok { // else ecdsa-with-SHA256 stays
 		si.DigestEncryptionAlgorithm = pkix.AlgorithmIdentifier{Algorithm: pkcs7.OIDEncryptionAlgorithmRSA, Parameters: asn1.NullRawValue}
 	}
@@ -113,25 +111,4 @@ func around(cert *x509.Certificate, extra []*x509.Certificate) (before, after []
 	list = slices.CompactFunc(list, (*x509.Certificate).Equal)
 	i := slices.IndexFunc(list, cert.Equal)
 	return list[:i], list[i+1:]
-}
-
-// orderSet puts the members of a SET OF in the order of DER.
-func orderSet[T any](members []T) error {
-	type member struct {
-		der   []byte
-		value T
-	}
-	list := make([]member, len(members))
-	for i, m := range members {
-		der, err := asn1.Marshal(m)
-		if err != nil {
-			return err
-		}
-		list[i] = member{der, m}
-	}
-	slices.SortFunc(list, func(a, b member) int { return bytes.Compare(a.der, b.der) })
-	for i, m := range list {
-		members[i] = m.value
-	}
-	return nil
 }

@@ -152,7 +152,7 @@ func serialOf(cert *x509.Certificate) string {
 	if cert == nil || cert.SerialNumber == nil {
 		return ""
 	}
-	return cert.SerialNumber.Text(16)
+	return clip(cert.SerialNumber.Text(16), 64)
 }
 
 const (

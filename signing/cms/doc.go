@@ -23,11 +23,11 @@
 // Limits: content inside a SignedData may have [MaxContent] bytes, all the rest of
 // it [MaxRest]; detached content is hashed and not kept, and may have any size.
 //
-// A SignedData is written with go.mozilla.org/pkcs7 (maintained by Mozilla; it pulls
-// in nothing), whose AddSigner takes a key in memory only: it is given a key to throw
-// away, and what that key made is replaced by what the card made. Reading is done
-// with encoding/asn1, because the library's Parse follows indefinite lengths to any
-// depth, takes a broken SignedData for one without certificates and one of a signer
+// A SignedData is written with go.mozilla.org/pkcs7 (Mozilla's; it pulls in nothing),
+// whose AddSigner takes a key in memory only: it is given a key to throw away, and
+// what that key made is replaced by what the card made. Reading is done with
+// encoding/asn1, because the library's Parse follows indefinite lengths to any depth,
+// takes a broken SignedData for one without certificates and one whose signer is
 // named by key identifier for one without signers, and ignores what trails; and
 // because its Verify encodes the attributes anew before it checks the signature, and
 // trusts anybody.

@@ -66,9 +66,6 @@ func (c *Content) Finish(sig tbs.Signature) (*Signed, error) {
 		return nil, errors.New("cms: there is no signature, wanted the card's over this document")
 	}
 	of, cert := tbs.Of(sig), tbs.Certificate(sig)
-	if err := c.Accepts(cert); err != nil {
-		return nil, err
-	}
 	at, err := c.signedAt(of, cert)
 	if err != nil {
 		return nil, err

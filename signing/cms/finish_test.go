@@ -244,6 +244,21 @@ func TestACertificateThatWillNotDoIsRefusedBeforeThePasscode(t *testing.T) {
 	assert.NoError(t, c.Accepts(made(rsaKey(), x509.KeyUsageDigitalSignature)))
 }
 
+// RFC 3370 3.2 and RFC 5754 3.3: rsaEncryption has NULL parameters, ecdsa-with-SHA256
+// none.
+func TestTheSignatureAlgorithmIsWrittenAsItsStandardSays(t *testing.T) {
+	for name, want := range map[string][]byte{
+		"RSA":   tlv(0x30, oid(rsaOID), []byte{5, 0}),
+		"P-256": tlv(0x30, oid("1.2.840.10045.4.3.2")),
+	} {
+		s, err := signAt(Detached(text, Options{}), keys()[name], certify(keys()[name]), signed)
+		require.NoError(t, err)
+		p7, err := pkcs7.Parse(s.DER())
+		require.NoError(t, err)
+		assert.True(t, bytes.HasSuffix(s.DER(), append(want, tlv(4, p7.Signers[0].EncryptedDigest)...)), name)
+	}
+}
+
 // RFC 5652 11.3: UTCTime through 2049, GeneralizedTime from 2050.
 func TestTheSigningTimeIsWrittenAsTheYearWantsIt(t *testing.T) {
 	cert := certify(ecKey()) // until 2081

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -51,9 +52,19 @@ type parts struct {
 	signers                                       int
 	key                                           crypto.Signer
 	trailing                                      []byte
+	afterSigners, afterData, afterContent         []byte
 }
 
 func attribute(id string, values ...[]byte) []byte { return tlv(0x30, oid(id), tlv(0x31, values...)) }
+
+// giant is as large as what would take a verifier's time.
+var giant = &rsa.PublicKey{N: new(big.Int).SetBit(new(big.Int).Lsh(big.NewInt(1), 8192), 0, 1), E: 65537}
+
+// plain is a certificate without extensions.
+func plain(pub any) *x509.Certificate {
+	template := &x509.Certificate{SerialNumber: big.NewInt(5), NotBefore: issued, NotAfter: issued.AddDate(1, 0, 0)}
+	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, pub, rsaKey()))))
+}
 
 // sound are the parts of a signature that is right.
 func sound(cert *x509.Certificate) *parts {
@@ -91,8 +102,8 @@ func (p *parts) signerInfo() []byte {
 }
 
 func (p *parts) der() []byte {
-	sd := tlv(0x30, p.version, p.digests, p.content, p.certs, p.crls, tlv(0x31, bytes.Repeat(p.signerInfo(), p.signers)))
-	return append(tlv(0x30, p.outer, tlv(0xa0, sd)), p.trailing...)
+	sd := tlv(0x30, p.version, p.digests, p.content, p.certs, p.crls, tlv(0x31, bytes.Repeat(p.signerInfo(), p.signers)), p.afterSigners)
+	return append(tlv(0x30, p.outer, tlv(0xa0, sd, p.afterData), p.afterContent), p.trailing...)
 }
 
 // replace puts another attribute in the place of the one of that type.
@@ -125,6 +136,9 @@ func TestForgeries(t *testing.T) {
 		"a century back":                           {func(p *parts) { p.replace(signingTime, timed(23, "500101000000Z")) }, "signing_time: 1950-01-01T00:00:00Z"},
 
 		"trailing bytes":                    {func(p *parts) { p.trailing = []byte{0, 0} }, "2 more bytes, wanted none"},
+		"more after the signers":            {func(p *parts) { p.afterSigners = null }, "SignedData at byte"},
+		"more after the SignedData":         {func(p *parts) { p.afterData = null }, "content at byte"},
+		"more in the content info":          {func(p *parts) { p.afterContent = null }, "ContentInfo at byte"},
 		"another content info":              {func(p *parts) { p.outer = oid("1.2.840.113549.1.7.1") }, "wanted id-signedData"},
 		"version 2":                         {func(p *parts) { p.version = der(2) }, "version at byte"},
 		"version too large":                 {func(p *parts) { p.version = tlv(2, bytes.Repeat([]byte{1}, 20)) }, "version at byte"},
@@ -148,6 +162,9 @@ func TestForgeries(t *testing.T) {
 		"an attribute without values":       {func(p *parts) { p.attrs = append(p.attrs, tlv(0x30, oid("1.2.3"))) }, "signedAttrs at byte"},
 		"an attribute with more":            {func(p *parts) { p.attrs = append(p.attrs, tlv(0x30, oid("1.2.3"), tlv(0x31), null)) }, "signedAttrs at byte"},
 
+		"an endless type": {func(p *parts) {
+			p.attrs = append(p.attrs, tlv(0x30, tlv(6, bytes.Repeat([]byte{1}, 30_000)), tlv(0x31)))
+		}, "an OBJECT IDENTIFIER of 30000 bytes, wanted at most 64"},
 		"no content type":              {func(p *parts) { p.replace(contentType) }, "no content type, wanted exactly one"},
 		"two content types":            {func(p *parts) { p.attrs = append(p.attrs, attribute("1.2.840.113549.1.9.3", oid("1.2.3"))) }, "attribute 1.2.840.113549.1.9.3 is there twice"},
 		"a content type of two values": {func(p *parts) { p.replace(contentType, attribute("1.2.840.113549.1.9.3", oid("1.2.3"), oid("1.2.4"))) }, "content type attribute at byte"},
@@ -159,7 +176,10 @@ func TestForgeries(t *testing.T) {
 		"a message digest of two values": {func(p *parts) {
 			p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", tlv(4, digestOf(text)), tlv(4, []byte{1})))
 		}, "message digest attribute at byte"},
-		"a message digest of another":     {func(p *parts) { p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", tlv(4, digestOf(nil)))) }, "message_digest: the content's SHA-256 is"},
+		"a message digest of another": {func(p *parts) { p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", tlv(4, digestOf(nil)))) }, "message_digest: the content's SHA-256 is"},
+		"an endless message digest": {func(p *parts) {
+			p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", tlv(4, make([]byte, 30_000))))
+		}, "0000…: it is other content"},
 		"an empty message digest":         {func(p *parts) { p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", tlv(4))) }, "message_digest: the content's SHA-256 is"},
 		"a message digest that is no one": {func(p *parts) { p.replace(messageDigest, attribute("1.2.840.113549.1.9.4", null)) }, "message digest attribute at byte"},
 
@@ -207,6 +227,11 @@ func TestForgeries(t *testing.T) {
 		"the twin's name, the same key": {func(p *parts) {
 			p.certs, p.sid = tlv(0xa0, twin.Raw), tlv(0x30, twin.RawIssuer, der(twin.SerialNumber))
 		}, "signing_certificate: it names another certificate than " + serialOf(twin)},
+		"another issuer's name": {func(p *parts) { p.sid = tlv(0x30, cert.RawSubject, der(cert.SerialNumber)) }, "none of the 1 certificates"},
+		"no key identifier on both sides": {func(p *parts) {
+			p.signerVersion, p.sid, p.certs = der(3), tlv(0x80), tlv(0xa0, plain(rsaKey().Public()).Raw)
+		}, "none of the 1 certificates"},
+		"a giant key beside":              {func(p *parts) { p.certs = tlv(0xa0, cert.Raw, plain(giant).Raw) }, "certificate 2 has an RSA key of 8193 bits, wanted at most 8192"},
 		"a method that is for other keys": {func(p *parts) { p.method = tlv(0x30, oid("1.2.840.10045.4.3.2")) }, "key: a key of type RSA, and the signature is of type ECDSA"},
 		"a method of another digest":      {func(p *parts) { p.method = tlv(0x30, oid("1.2.840.113549.1.1.13"), null) }, "algorithms: digest " + sha256OID},
 		"a digest that is none":           {func(p *parts) { p.digest = tlv(0x30, oid("1.2.3")) }, "algorithms: digest 1.2.3"},
@@ -224,12 +249,16 @@ func TestForgeries(t *testing.T) {
 				return
 			}
 			assert.ErrorContains(t, err, row.says)
+			assert.Less(t, len(err.Error()), 1000)
 			var fe *FormatError
 			var ce *CheckError
 			assert.True(t, asEither(err, &fe, &ce), "%T", err)
 			if ce == nil {
 				assert.Nil(t, r)
+				return
 			}
+			require.NotNil(t, r)
+			assert.Nil(t, r.Content, "nothing of what is refused")
 		})
 	}
 }

@@ -176,7 +176,7 @@ func (s *signature) readCertificates(sd *reader) error {
 		}
 		cert, err := x509.ParseCertificate(e.FullBytes)
 		if err != nil {
-			return formatErrorf("certificates", e.at, "certificate %d is not one: %v", len(s.certs)+1, err)
+			return formatErrorf("certificates", e.at, "certificate %d is not one: %s", len(s.certs)+1, clip(err.Error(), 512))
 		}
 		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxBits {
 			return formatErrorf("certificates", e.at, "certificate %d has an RSA key of %d bits, wanted at most %d", len(s.certs)+1, key.N.BitLen(), maxBits)

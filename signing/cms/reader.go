@@ -25,11 +25,14 @@ func formatErrorf(field string, offset int, format string, args ...any) *FormatE
 	return &FormatError{Field: field, Problem: fmt.Sprintf(format, args...), Offset: offset}
 }
 
-func excerpt(b []byte) string {
-	if len(b) > 32 {
-		return fmt.Sprintf("%q…", b[:32])
+func excerpt(b []byte) string { return clip(fmt.Sprintf("%q", b), 64) }
+
+// clip keeps what came from outside from filling an error.
+func clip(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
 	}
-	return fmt.Sprintf("%q", b)
+	return s
 }
 
 // element is one element of DER and where it begins.
@@ -119,11 +122,17 @@ func (r *reader) end(field string) error {
 	return nil
 }
 
+// maxOID is how many bytes an OBJECT IDENTIFIER may have.
+const maxOID = 64
+
 // value takes a primitive element into a variable of its type.
 func (r *reader) value(field string, identifier byte, into any) error {
 	e, err := r.take(field, identifier)
 	if err != nil {
 		return err
+	}
+	if identifier == tagOID && len(e.Bytes) > maxOID {
+		return formatErrorf(field, e.at, "an OBJECT IDENTIFIER of %d bytes, wanted at most %d", len(e.Bytes), maxOID)
 	}
 	if _, err := asn1.Unmarshal(e.FullBytes, into); err != nil {
 		return formatErrorf(field, e.at, "not DER: %s", strings.TrimPrefix(err.Error(), "asn1: "))

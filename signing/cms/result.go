@@ -97,8 +97,8 @@ type Check struct {
 type Result struct {
 	// Checks holds every check, in the order of their names' constants.
 	Checks []Check `json:"checks"`
-	// Content is a copy of attached content whose digest and signature are right;
-	// nil of detached content.
+	// Content is a copy of attached content whose digest and signature are right; nil
+	// of detached content, and where any check failed.
 	Content []byte `json:"-"`
 	// Attached tells whether the content is inside.
 	Attached bool `json:"attached"`

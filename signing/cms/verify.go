@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/subtle"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -97,10 +98,12 @@ func Verify(der []byte, o VerifyOptions) (*Result, error) {
 		o.expected(r, cert)
 		o.chain(r, s, cert)
 	}
-	if s.attached && r.Outcome(CheckMessageDigest) == Passed && r.Outcome(CheckSignature) == Passed {
+	err = r.err()
+	var failed *CheckError
+	if s.attached && r.Outcome(CheckMessageDigest) == Passed && r.Outcome(CheckSignature) == Passed && !errors.As(err, &failed) {
 		r.Content = append([]byte{}, s.content...)
 	}
-	return r, r.err()
+	return r, err
 }
 
 func (o *VerifyOptions) check() error {
@@ -161,7 +164,7 @@ func (o *VerifyOptions) messageDigest(r *Result, s *signature, h crypto.Hash) {
 	}
 	for _, d := range digests {
 		if subtle.ConstantTimeCompare(d, s.signer.attrs.messageDigest) != 1 {
-			r.passed(CheckMessageDigest, fmt.Sprintf("the content's %v is %x, the signed one %x: it is other content", h, d, s.signer.attrs.messageDigest))
+			r.passed(CheckMessageDigest, fmt.Sprintf("the content's %v is %x, the signed one %s: it is other content", h, d, clip(hex.EncodeToString(s.signer.attrs.messageDigest), 2*h.Size())))
 			return
 		}
 	}
@@ -317,7 +320,7 @@ func (o *VerifyOptions) chain(r *Result, s *signature, cert *x509.Certificate) {
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		r.passed(CheckChain, fmt.Sprintf("at %s: %v", stamp(o.At), err))
+		r.passed(CheckChain, clip(fmt.Sprintf("at %s: %v", stamp(o.At), err), 512))
 		return
 	}
 	r.Chain = chains[0]

@@ -147,6 +147,12 @@ func TestWhoMaySign(t *testing.T) {
 		f(&o)
 		return o
 	}
+	t.Run("nobody was named, the content is inside", func(t *testing.T) {
+		r, err := Verify(vector(t, "rsa-attached.der"), VerifyOptions{})
+		var ue *UndecidedError
+		require.ErrorAs(t, err, &ue)
+		assert.Equal(t, content, r.Content)
+	})
 	t.Run("nobody was named", func(t *testing.T) {
 		r, err := Verify(der, only(func(*VerifyOptions) {}))
 		var ue *UndecidedError
