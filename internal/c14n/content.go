@@ -154,6 +154,10 @@ func (p *parser) reference(dst []byte, i int) ([]byte, int, error) {
 	return dst, end + 1, nil
 }
 
+// maxDigits is enough for every character. XML 1.0 allows any number of zeros before
+// them, which not every reader reads: libxml2 2.9 does, or does not, by their number.
+const maxDigits = 8
+
 func (p *parser) characterReference(dst []byte, i int) ([]byte, int, error) {
 	s := p.source
 	j, base := i+len("&#"), rune(10)
@@ -174,14 +178,17 @@ func (p *parser) characterReference(dst []byte, i int) ([]byte, int, error) {
 		if digit < 0 {
 			break
 		}
-		r = min(r*base+digit, utf8.MaxRune+1) // stays beyond, whatever follows
+		if j-first == maxDigits {
+			return dst, 0, p.fail(RuleReference, i, "a character reference of more than %d digits", maxDigits)
+		}
+		r = r*base + digit // at most 32 bits: negative is beyond too
 	}
 	switch {
 	case j == first:
 		return dst, 0, p.fail(RuleReference, i, "a character reference without digits")
 	case j == len(s) || s[j] != ';':
 		return dst, 0, p.fail(RuleReference, i, "a character reference that does not end, expected ;")
-	case r > utf8.MaxRune:
+	case r < 0 || r > utf8.MaxRune:
 		return dst, 0, p.fail(RuleCharacter, i, "a reference to a character beyond U+10FFFF")
 	case !isChar(r):
 		return dst, 0, p.fail(RuleCharacter, i, "a reference to the character U+%04X, which XML 1.0 does not allow", r)

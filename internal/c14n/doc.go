@@ -16,7 +16,8 @@
 //
 // Stricter than XML 1.0 asks: a namespace name has to be an absolute URI, because
 // Canonical XML fails on relative ones (Canonical XML 1.0, section 1.3), elements nest
-// at most 64 deep, and a document has a size limit.
+// at most 64 deep, a character reference has at most 8 digits, and a document has a
+// size limit.
 //
 // A Document does not change after Parse; any number of goroutines may read it.
 package c14n

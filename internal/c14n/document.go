@@ -69,7 +69,6 @@ const (
 type Node struct {
 	Kind    Kind
 	plain   bool     // Text needs no escaping
-	last    bool     // nothing follows the target of the instruction
 	Element *Element // of an ElementNode
 
 	// Of a TextNode the resolved character data, of a CommentNode what is between <!--

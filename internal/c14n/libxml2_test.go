@@ -155,6 +155,11 @@ func mutate(r *rand.Rand, source []byte) []byte {
 	return b
 }
 
+var (
+	unspaced      = regexp.MustCompile(`^\x{FEFF}?<\?xml[^>]*["']standalone`) // which libxml2 takes
+	longReference = regexp.MustCompile(`&#x?[0-9A-Fa-f]{9}`)
+)
+
 func TestMutatedDocumentsAreJudgedAsByXmllint(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	var sources [][]byte
@@ -179,7 +184,8 @@ func TestMutatedDocumentsAreJudgedAsByXmllint(t *testing.T) {
 			}
 			continue
 		}
-		if theirs.form != nil && theirs.complaints == "" && !slices.Contains(ownRules, ruleOf(t, err)) {
+		if theirs.form != nil && theirs.complaints == "" && !slices.Contains(ownRules, ruleOf(t, err)) &&
+			!unspaced.Match(sources[i]) && !longReference.Match(sources[i]) {
 			t.Errorf("refused, and xmllint sees nothing wrong with it: %v\n%q", err, sources[i])
 		}
 	}
@@ -212,6 +218,7 @@ func TestCommentsAreTakenOutOfWhatXmllintWrites(t *testing.T) {
 		"<!-- x -->\n<!---->\n<a>\n<!--\n-->\n</a>":  "<a>\n\n</a>",
 		"<a></a>\n<!-- x -->\n<?p?>\n<!-- <?q?> -->": "<a></a>\n<?p?>",
 		"<?p <!-- x -->?>\n<a><?p <!-- ?></a>":       "<?p <!-- x -->?>\n<a><?p <!-- ?></a>",
+		"<a><!--> x --></a>\n<!-->-->":               "<a></a>",
 		"<a><b></b><!-- </a> --></a>\n<!--<a>-->":    "<a><b></b></a>",
 	} {
 		assert.Equal(t, without, string(withoutComments([]byte(with))), fmt.Sprintf("%q", with))

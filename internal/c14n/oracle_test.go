@@ -76,20 +76,22 @@ func withoutComments(form []byte) []byte {
 	var out []byte
 	depth, started := 0, false
 	for len(form) > 0 {
-		upTo := func(end string) int { return bytes.Index(form, []byte(end)) + len(end) }
+		after := func(start, end string) int { // the first end behind the start
+			return len(start) + bytes.Index(form[len(start):], []byte(end)) + len(end)
+		}
 		n := 1
 		switch {
 		case bytes.HasPrefix(form, []byte("\n<!--")) && depth == 0 && started:
-			form = form[upTo("-->"):]
+			form = form[after("\n<!--", "-->"):]
 			continue
 		case bytes.HasPrefix(form, []byte("<!--")):
-			form = form[upTo("-->"):]
+			form = form[after("<!--", "-->"):]
 			if depth == 0 {
 				form = form[1:]
 			}
 			continue
 		case bytes.HasPrefix(form, []byte("<?")):
-			n = upTo("?>")
+			n = after("<?", "?>")
 		case bytes.HasPrefix(form, []byte("</")):
 			depth--
 		case form[0] == '<':

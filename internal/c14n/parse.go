@@ -16,8 +16,8 @@ const (
 // Options limit what Parse reads.
 type Options struct {
 	// MaxBytes is the size from which on a document is refused unread; 0 stands for
-	// 1 MiB. What Parse keeps in memory is a multiple of it: about 10 times for real
-	// messages, up to 100 times for one that is made of nothing but <a/>.
+	// 1 MiB. What Parse allocates is a multiple of the size: 10 times at most for real
+	// messages, 160 times for one that is made of the smallest elements.
 	MaxBytes int
 }
 

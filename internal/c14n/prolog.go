@@ -17,21 +17,21 @@ func (p *parser) declaration(i int) (int, error) {
 	case !found:
 		return 0, p.fail(RuleDeclaration, i, `the XML declaration, expected version="1.0" in it first`)
 	case version != "1.0":
-		return 0, p.fail(RuleDeclaration, i, "version %s, expected 1.0", quote(version))
+		return 0, p.fail(RuleDeclaration, i-len(version)-1, "version %s, expected 1.0", quote(version))
 	}
 	i, encoding, found, err := p.pseudoAttribute(i, "encoding")
 	switch {
 	case err != nil:
 		return 0, err
 	case found && !strings.EqualFold(encoding, "UTF-8"):
-		return 0, p.fail(RuleEncoding, i, "the declared encoding %s, expected UTF-8", quote(encoding))
+		return 0, p.fail(RuleEncoding, i-len(encoding)-1, "the declared encoding %s, expected UTF-8", quote(encoding))
 	}
 	i, standalone, found, err := p.pseudoAttribute(i, "standalone")
 	switch {
 	case err != nil:
 		return 0, err
 	case found && standalone != "yes" && standalone != "no":
-		return 0, p.fail(RuleDeclaration, i, "standalone %s, expected yes or no", quote(standalone))
+		return 0, p.fail(RuleDeclaration, i-len(standalone)-1, "standalone %s, expected yes or no", quote(standalone))
 	}
 	i = skipSpace(s, i)
 	if !strings.HasPrefix(s[i:], "?>") {
