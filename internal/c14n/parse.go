@@ -25,6 +25,19 @@ type Options struct {
 // rule that it comes to. The Document may refer to doc, which must not change while the
 // Document is used.
 func Parse(doc []byte, o Options) (*Document, error) {
+	return read(doc, o, outermost{})
+}
+
+// ParseEach reads a whole document as Parse does, and hands every outermost element
+// with a local name to each when its end tag was read. After that the element stays
+// where it is without its attributes and children, so that a document of many needs
+// the memory of one: each keeps nothing of it. What each was told counts only when
+// ParseEach returns no error; an error of each ends it.
+func ParseEach(doc []byte, o Options, local string, each func(*Document, *Element) error) (*Document, error) {
+	return read(doc, o, outermost{local: local, each: each})
+}
+
+func read(doc []byte, o Options, each outermost) (*Document, error) {
 	limit := o.MaxBytes
 	if limit <= 0 {
 		limit = defaultMaxBytes
@@ -33,11 +46,29 @@ func Parse(doc []byte, o Options) (*Document, error) {
 		line, column := position(doc, limit)
 		return nil, &Error{RuleSize, line, column, limit, fmt.Sprintf("%d bytes, expected at most %d", len(doc), limit)}
 	}
-	p := parser{source: string(doc)}
+	d := &Document{source: doc}
+	p := parser{source: string(doc), doc: d, outermost: each}
 	if err := p.document(); err != nil {
 		return nil, err
 	}
-	return &Document{Root: p.root, source: doc, before: p.before, after: p.after}, nil
+	d.Root, d.before, d.after = p.root, p.before, p.after
+	return d, nil
+}
+
+// outermost is what ParseEach waits for.
+type outermost struct {
+	local string
+	each  func(*Document, *Element) error // nil: nothing
+
+	depth int // of the one that is open; 0: none
+	outer chunks
+}
+
+// chunks are what elements, nodes and attributes are taken from.
+type chunks struct {
+	elements []Element
+	nodes    []Node
+	attrs    []Attr
 }
 
 // frame is an element that is open.
@@ -61,9 +92,10 @@ type parser struct {
 	resolved      []byte // of the text or value that is read
 	namespaces    namespaces
 
-	elementChunk []Element
-	nodeChunk    []Node
-	attrChunk    []Attr
+	chunk chunks
+
+	doc *Document
+	outermost
 }
 
 // fail refuses the document for what is at i. A character that is not allowed anywhere
@@ -81,7 +113,7 @@ func (p *parser) document() error {
 	if err := p.encoding(); err != nil {
 		return err
 	}
-	p.chunks()
+	p.firstChunks()
 	i := 0
 	if strings.HasPrefix(p.source, byteOrderMark) {
 		i = len(byteOrderMark)
@@ -191,8 +223,7 @@ func (p *parser) endTag(i int) (int, error) {
 		return 0, p.badEndTag(i)
 	}
 	f.element.InnerEnd, f.element.End = i, j+1
-	p.close()
-	return j + 1, nil
+	return j + 1, p.close()
 }
 
 func (p *parser) badEndTag(i int) error {
@@ -215,33 +246,48 @@ func (p *parser) badEndTag(i int) error {
 }
 
 // close ends the innermost open element.
-func (p *parser) close() {
+func (p *parser) close() error {
 	f := &p.open[len(p.open)-1]
 	p.nodes[f.nodes-1].End = f.element.End
-	f.element.Children = keep(&p.nodeChunk, p.nodes[f.nodes:])
+	f.element.Children = keep(&p.chunk.nodes, p.nodes[f.nodes:])
 	clear(p.nodes[f.nodes:])
 	p.nodes = p.nodes[:f.nodes]
 	p.namespaces.leave(f.rebound, f.used)
+	var err error
+	if len(p.open) == p.depth {
+		err = p.each(p.doc, f.element)
+		f.element.Attrs, f.element.Children = nil, nil
+		p.depth, p.chunk = 0, p.outer
+	}
 	p.open = p.open[:len(p.open)-1]
+	return err
 }
 
-// chunks makes the first chunks of a size that does for most documents of this kind.
-func (p *parser) chunks() {
+// opened notes an element that ParseEach waits for. What is in it comes from chunks of
+// its own, which are let go with it.
+func (p *parser) opened(e *Element) {
+	if p.each != nil && p.depth == 0 && e.Name.Local == p.local {
+		p.depth, p.outer, p.chunk = len(p.open), p.chunk, chunks{}
+	}
+}
+
+// firstChunks makes the first chunks of a size that does for most documents of this kind.
+func (p *parser) firstChunks() {
 	tags := strings.Count(p.source, "<")
 	elements := tags - strings.Count(p.source, "</")
-	p.elementChunk = make([]Element, 0, min(elements, largest))
-	p.nodeChunk = make([]Node, 0, min(elements+tags, largest)) // with text before each tag
-	p.attrChunk = make([]Attr, 0, min(strings.Count(p.source, "="), largest))
+	p.chunk.elements = make([]Element, 0, min(elements, largest))
+	p.chunk.nodes = make([]Node, 0, min(elements+tags, largest)) // with text before each tag
+	p.chunk.attrs = make([]Attr, 0, min(strings.Count(p.source, "="), largest))
 	p.nodes = make([]Node, 0, 64)
 	p.open = make([]frame, 0, 16)
 }
 
 func (p *parser) newElement() *Element {
-	if len(p.elementChunk) == cap(p.elementChunk) {
-		p.elementChunk = make([]Element, 0, larger(p.elementChunk))
+	if len(p.chunk.elements) == cap(p.chunk.elements) {
+		p.chunk.elements = make([]Element, 0, larger(p.chunk.elements))
 	}
-	p.elementChunk = p.elementChunk[:len(p.elementChunk)+1]
-	return &p.elementChunk[len(p.elementChunk)-1]
+	p.chunk.elements = p.chunk.elements[:len(p.chunk.elements)+1]
+	return &p.chunk.elements[len(p.chunk.elements)-1]
 }
 
 // larger is the size of the chunk after this one.

@@ -30,6 +30,7 @@ func (p *parser) startTag(start int) (int, error) {
 	p.open = append(p.open, frame{element: e, tag: tag, nodes: len(p.nodes) + 1, rebound: len(p.namespaces.rebound), used: len(p.namespaces.used)})
 	// Its place among the children of the one around it.
 	p.nodes = append(p.nodes, Node{Kind: ElementNode, Element: e, Start: start})
+	p.opened(e)
 
 	p.attrs = p.attrs[:0]
 	for {
@@ -53,8 +54,7 @@ func (p *parser) startTag(start int) (int, error) {
 			if err := p.bind(e); err != nil {
 				return 0, err
 			}
-			p.close()
-			return i, nil
+			return i, p.close()
 		}
 		next := skipSpace(s, i)
 		if next == i {
@@ -206,7 +206,7 @@ func (p *parser) bind(e *Element) error {
 	if len(p.attrs) == 0 {
 		return nil
 	}
-	e.Attrs = keep(&p.attrChunk, p.attrs)
+	e.Attrs = keep(&p.chunk.attrs, p.attrs)
 	for i := range e.Attrs {
 		a := &e.Attrs[i]
 		if a.Prefix == "" {
