@@ -50,7 +50,7 @@ func WatchCards(ctx context.Context, c CardsConfig, f func(CardEvent)) error {
 	if c.Module == "" {
 		return c.watchReaders(ctx, f)
 	}
-	m, err := p11.Open(c.Module, p11.Options{Arguments: c.ModuleArguments})
+	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}
@@ -137,11 +137,13 @@ func watchReader(ctx context.Context, t card.Token, reader string, tell func(Car
 
 // who reads which card it is.
 func who(ctx context.Context, t card.Token) (serial, label string, err error) {
-	s, err := t.Open(ctx)
-	if err != nil {
-		return "", "", err
+	var info card.Info
+	s, err := card.Read(ctx, t, func(s card.Session) (err error) {
+		info, err = s.Info(ctx)
+		return err
+	})
+	if err == nil {
+		_ = s.Close()
 	}
-	defer s.Close()
-	info, err := s.Info(ctx)
-	return info.Serial, info.Label, card.Pulled(t, s.Insertion(), err)
+	return info.Serial, info.Label, err
 }

@@ -146,7 +146,7 @@ func (c CardsConfig) check() error {
 }
 
 func (c CardsConfig) behindModule(ctx context.Context) ([]CardInfo, error) {
-	m, err := p11.Open(c.Module, p11.Options{Arguments: c.ModuleArguments})
+	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -170,7 +170,7 @@ func (c CardsConfig) behindModule(ctx context.Context) ([]CardInfo, error) {
 			_ = t.Close()
 		} else {
 			info.Err = err
-			c.judge(ctx, &info, guard.Snapshot{Err: err}, dir)
+			c.judge(ctx, &info, guard.Snapshot{Err: err}, dir, nil)
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -232,22 +232,27 @@ func only(x p11.Slot, slots []p11.Slot) (p11.Select, error) {
 // look reads the card and judges it.
 func (c CardsConfig) look(ctx context.Context, t card.Token, dir state.Dir, i *CardInfo) {
 	snap := guard.Snapshot{Simulated: t.Simulated()}
+	var certificates card.Certificates
 	if i.Present {
-		c.read(ctx, t, &snap, i)
+		certificates = i.read(ctx, t, &snap)
 	}
-	c.judge(ctx, i, snap, dir)
+	c.judge(ctx, i, snap, dir, certificates)
 }
 
-func (c CardsConfig) read(ctx context.Context, t card.Token, snap *guard.Snapshot, i *CardInfo) {
-	s, err := t.Open(ctx)
-	if err != nil {
-		i.Err, snap.Err = err, readError(err)
-		return
+func (i *CardInfo) read(ctx context.Context, t card.Token, snap *guard.Snapshot) (certificates card.Certificates) {
+	var info card.Info
+	var pair card.Pair
+	s, err := card.Read(ctx, t, func(s card.Session) (err error) {
+		snap.Insertion = s.Insertion()
+		if info, certificates, err = readCard(ctx, s); err == nil {
+			pair, err = certificates.Signing()
+		}
+		return err
+	})
+	if err == nil {
+		defer s.Close()
 	}
-	defer s.Close()
-	snap.Insertion = s.Insertion()
-	info, certificates, err := readCard(ctx, s)
-	if info.Serial != "" {
+	if info != (card.Info{}) {
 		i.Serial, i.Label, i.Manufacturer, i.Model = info.Serial, info.Label, info.Manufacturer, info.Model
 	}
 	for _, t := range certificates {
@@ -256,29 +261,23 @@ func (c CardsConfig) read(ctx context.Context, t card.Token, snap *guard.Snapsho
 			Role: t.Role, Why: t.Why, KeyShown: t.KeyShown,
 		})
 	}
-	var pair card.Pair
-	if err == nil {
-		pair, err = certificates.Signing()
-	}
 	if err != nil {
-		i.Err = card.Pulled(t, s.Insertion(), err)
-		snap.Err = readError(i.Err)
-		return
+		i.Err, snap.Err = err, readError(err)
+		return certificates
 	}
 	snap.Certificate = pair.Certificate
 	i.Certificate, i.KeyHidden = pair.Certificate.Info(), !pair.KeyShown
+	return certificates
 }
 
 // judge fills in hold and verdict.
-func (c CardsConfig) judge(ctx context.Context, i *CardInfo, snap guard.Snapshot, dir state.Dir) {
+func (c CardsConfig) judge(ctx context.Context, i *CardInfo, snap guard.Snapshot, dir state.Dir, certificates card.Certificates) {
 	if !i.Present {
 		snap.Err = guard.ErrNoCard
 	}
 	snap.Serial, snap.Label = i.Serial, i.Label
-	if i.Serial != "" {
-		id := card.Info{Manufacturer: i.Manufacturer, Model: i.Model, Serial: i.Serial}.ID()
-		snap.Hold = holdOf(&card.Handle{}, dir, id, snap.Certificate.Info().SHA256)
-	}
+	names := certificates.Names(card.Info{Manufacturer: i.Manufacturer, Model: i.Model, Serial: i.Serial})
+	snap.Hold = holdOf(&card.Handle{}, dir, names, snap.Certificate.Info().SHA256)
 	i.Hold = snap.Hold
 	check := guard.Check
 	if c.Guard != nil {

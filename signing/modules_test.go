@@ -4,7 +4,9 @@ package signing
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/p11"
+	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 	"github.com/rxguard/rxguard/internal/testcard/modules"
 )
@@ -96,7 +99,7 @@ func TestCardsOnSoftHSM(t *testing.T) {
 	for _, label := range []string{"fine", "bad", "renewed", "blank"} {
 		module = modules.SoftHSM(t, label, softPIN, softSOPIN).Module
 	}
-	m, err := p11.Open(module, p11.Options{})
+	m, err := p11.Open(context.Background(), module, p11.Options{})
 	require.NoError(t, err)
 	issued := make(map[string]*x509.Certificate)
 	for _, label := range []string{"fine", "bad", "renewed"} {
@@ -272,4 +275,125 @@ func passcodes(c *testcard.Card) int {
 		}
 	}
 	return n
+}
+
+// seated waits until a module's card is in.
+func seated(t *testing.T, m *p11.Module, officer p11.Officer) *p11.Token {
+	t.Helper()
+	token, err := m.Token(t.Context(), p11.Select{}, officer)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, token.Close()) })
+	for p := token.Presence(); !p.Present; {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		p, err = token.Wait(ctx, p)
+		cancel()
+		require.NoError(t, err, "the card was put in")
+	}
+	return token
+}
+
+// The two PIV modules give one card different names; a hold that was set through the
+// one binds it through the other, and ends through either.
+func TestAHoldBindsThroughBothPIVModules(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	paths := []string{modules.YKCS11(t), modules.OpenSC(t)}
+	daemon := modules.PCSCD(t, 2)
+	sim, x := currentCard(t, "77")
+	r, err := sim.Plug(daemon.Addr(0))
+	require.NoError(t, err)
+	defer r.Close()
+	dir := state.At(t.TempDir())
+	p, rec := &person{pin: thePIN}, &memory{}
+	var cards []*Card
+	var names [][]string
+	for _, path := range paths {
+		m, err := p11.Open(context.Background(), path, p11.Options{})
+		require.NoError(t, err)
+		token := seated(t, m, nil)
+		opened, err := Open(t.Context(), Config{Reader: card.NewReader(token, dir.Path()), PIN: p.enter})
+		require.NoError(t, err)
+		defer opened.Close()
+		cards, names = append(cards, opened), append(names, namesOf(t, token))
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(x.Raw))
+	assert.NotEqual(t, names[0][0], names[1][0])
+	for i := range paths {
+		assert.Contains(t, names[i], sum)
+	}
+	for i, h := range cards { // set through the other
+		require.NoError(t, dir.SetHold(state.Hold{ID: fmt.Sprint("renewal", i), Card: names[1-i][0], Certificates: []string{sum}, Phase: state.Reseat, Since: time.Now(), Expect: sum}))
+		for _, h := range cards {
+			card.Refresh(h)
+		}
+		signer, err := New(h, affecting(t, "00"), rec)
+		require.NoError(t, err)
+		asked := len(p.requests())
+		_, err = Sign(t.Context(), signer, documentAt(t, "one", time.Now()))
+		refusedFor(t, err, guard.OnHold)
+		assert.Len(t, p.requests(), asked)
+
+		sim.Remove()
+		for _, h := range cards {
+			until(t, h, func(s guard.Snapshot) bool { return errors.Is(s.Err, guard.ErrNoCard) })
+		}
+		sim.Insert()
+		for _, h := range cards {
+			until(t, h, holdIs(guard.HoldLogin))
+		}
+		require.NoError(t, signer.EndHold(t.Context()))
+		for _, id := range append(names[0], names[1]...) {
+			hold, err := dir.Hold(id)
+			require.NoError(t, err)
+			assert.Nil(t, hold)
+		}
+		_, err = Sign(t.Context(), signer, documentAt(t, "two", time.Now()))
+		require.NoError(t, err)
+		require.NoError(t, signer.Close())
+	}
+}
+
+// A key that ykcs11 made wants the passcode each time on this card, and the module does
+// not say so.
+func TestAKeyThatYKCS11DoesNotDeclare(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	path := modules.YKCS11(t)
+	daemon := modules.PCSCD(t, 2)
+	sim, err := testcard.New(testcard.Config{Serial: "77", Label: "card", PIN: []byte(thePIN), AlwaysAuthenticate: true, Containers: 24})
+	require.NoError(t, err)
+	r, err := sim.Plug(daemon.Addr(0))
+	require.NoError(t, err)
+	defer r.Close()
+	m, err := p11.Open(context.Background(), path, p11.Options{})
+	require.NoError(t, err)
+	token := seated(t, m, func(context.Context, card.PINRequest) ([]byte, error) { return []byte(modules.ManagementKey), nil })
+	s, err := token.Open(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.Login(t.Context(), []byte(thePIN)))
+	id, err := s.Vacant(t.Context())
+	require.NoError(t, err)
+	key, err := s.Generate(t.Context(), card.KeySpec{ID: id, Label: "sign", Bits: 2048})
+	require.NoError(t, err)
+	require.NoError(t, s.WriteCertificate(t.Context(), id, "sign", current(t, testcard.Signing, key.Public).Raw))
+	require.NoError(t, s.Close())
+
+	p := &person{pin: thePIN}
+	opened, err := Open(t.Context(), Config{Reader: card.NewReader(token, t.TempDir()), PIN: p.enter})
+	require.NoError(t, err)
+	defer opened.Close()
+	signer, err := New(opened, affecting(t, "00"), &memory{})
+	require.NoError(t, err)
+	failed := 0
+	for i := range 8 {
+		if _, err := Sign(t.Context(), signer, documentAt(t, fmt.Sprint(i), time.Now())); err != nil {
+			require.True(t, card.IsKind(err, card.NotLoggedIn), "%v", err)
+			failed++
+		}
+	}
+	assert.LessOrEqual(t, failed, 1, "found out by failing, once")
+	assert.Len(t, p.requests(), 8-failed, "asked for each signature")
+	p.wiped(t)
 }

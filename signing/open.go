@@ -148,7 +148,7 @@ func Open(ctx context.Context, c Config) (*Card, error) {
 	}
 	opts := card.Options{PIN: c.PIN, LastTry: c.LastTry}
 	if c.Reader == nil {
-		m, err := p11.Open(c.Module, p11.Options{Arguments: c.ModuleArguments})
+		m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}

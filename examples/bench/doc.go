@@ -1,4 +1,5 @@
-// Package bench measures what the guard costs: a guarded signature beside bare
+// Package bench measures rxguard beside its peers: exclusive C14N beside libxml2 and
+// github.com/russellhaering/goxmldsig, and what the guard costs, a guarded signature beside bare
 // C_Sign and beside github.com/ThalesGroup/crypto11, each with the verification, with
 // one key on one SoftHSM token. The peers take turns in one process, so that the
 // machine's noise is everybody's, and their medians are compared. From the top

@@ -11,6 +11,7 @@ require (
 	github.com/russellhaering/goxmldsig v1.6.1
 	github.com/rxguard/rxguard v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
+	github.com/titanous/rocacheck v0.0.0-20171023193734-afe73141d399
 )
 
 require (
@@ -20,7 +21,6 @@ require (
 	github.com/moby/sys/sequential v0.6.0 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/thales-e-security/pool v0.0.2 // indirect
-	github.com/titanous/rocacheck v0.0.0-20171023193734-afe73141d399 // indirect
 	go.mozilla.org/pkcs7 v0.10.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sys v0.49.0 // indirect

@@ -101,7 +101,7 @@ func newWorld(b *testing.B) *world {
 func (w *world) provision(b *testing.B, t modules.Token) {
 	b.Helper()
 	ctx := context.Background()
-	m, err := p11.Open(t.Module, p11.Options{})
+	m, err := p11.Open(context.Background(), t.Module, p11.Options{})
 	require.NoError(b, err)
 	w.token, err = m.Token(ctx, p11.Select{Token: t.Label}, nil)
 	require.NoError(b, err)

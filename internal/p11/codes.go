@@ -63,15 +63,20 @@ var kinds = map[pkcs11.Error]card.Kind{
 	pkcs11.CKR_SESSION_READ_ONLY_EXISTS: card.ReadOnly,
 }
 
-// typed makes a module's answer a *card.Error with its raw code; other errors stay.
+// typed makes a module's answer a *card.Error with its raw code; other errors stay, and
+// those that are one already.
 func typed(op string, err error) error {
+	var told *card.Error
 	var code pkcs11.Error
-	if err == nil || !errors.As(err, &code) {
+	if err == nil || errors.As(err, &told) || !errors.As(err, &code) {
 		return err
 	}
 	k := kinds[code]
-	if op == "login" && code == pkcs11.CKR_ARGUMENTS_BAD {
+	switch {
+	case op == "login" && code == pkcs11.CKR_ARGUMENTS_BAD:
 		k = card.PINLength // as some modules call a passcode of a bad length
+	case k == card.Full && op != "generate" && op != "write_certificate":
+		k = card.Other // it has nothing to do with room for a key pair
 	}
 	return &card.Error{Kind: k, Op: op, Code: uint(code), TriesLeft: -1, Err: err}
 }

@@ -134,6 +134,11 @@ var meanings = []struct {
 		kind:  card.Full, out: card.Full, advice: "renew at your Registration Authority; nothing was removed",
 	},
 	{
+		means: "the module has no memory left on the card", call: "SignInit", jams: true,
+		codes: []uint{pkcs11.CKR_DEVICE_MEMORY},
+		kind:  card.Other, out: card.Absent, advice: "take the card out, put it back and try again",
+	},
+	{
 		means: "read-only", call: "GenerateKeyPair",
 		codes: []uint{pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_SESSION_READ_ONLY},
 		kind:  card.ReadOnly, out: card.ReadOnly, advice: "renew at your Registration Authority",
@@ -210,10 +215,124 @@ func TestCodes(t *testing.T) {
 		defer s.well()
 		require.NoError(t, s.signs(t.Context(), s.session(t)))
 	})
+	t.Run("no room for a session is no full card", func(t *testing.T) {
+		s.on("OpenSession", fault{mode: refuse, code: pkcs11.CKR_DEVICE_MEMORY, times: 1})
+		_, err := s.tok.Open(t.Context())
+		var e *card.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, card.Other, e.Kind, "%v", err)
+		assert.EqualValues(t, pkcs11.CKR_DEVICE_MEMORY, e.Code)
+	})
+	t.Run("an error that is told already stays", func(t *testing.T) {
+		err := &card.Error{Kind: card.Absent, Op: "find", Code: 0x30, TriesLeft: -1, Err: pkcs11.Error(0x30)}
+		assert.Same(t, err, typed("sign", err))
+		wrapped := fmt.Errorf("more: %w", err)
+		assert.Equal(t, wrapped, typed("sign", wrapped))
+	})
+	t.Run("a login that was lost once does not stay a login for each signature", func(t *testing.T) {
+		sess := s.session(t)
+		s.on("SignInit", fault{mode: refuse, code: pkcs11.CKR_USER_NOT_LOGGED_IN, times: 1})
+		require.True(t, card.IsKind(s.signs(t.Context(), sess), card.NotLoggedIn))
+		require.NoError(t, sess.Login(t.Context(), s.d.pin))
+		for range 3 {
+			require.NoError(t, s.signs(t.Context(), sess))
+		}
+		for _, o := range objects(t, sess) {
+			assert.False(t, o.AlwaysAuthenticate)
+		}
+	})
 	t.Run("errors that are no answer of a module stay", func(t *testing.T) {
 		err := errors.New("of somebody else")
 		assert.Equal(t, err, typed("sign", err))
 		assert.NoError(t, typed("sign", nil))
+	})
+}
+
+func TestAWrongSecretOfTheSecurityOfficerIsNotAWrongPasscode(t *testing.T) {
+	soft := softHSM(t)
+	sh := newShim(t, soft.tokens[1].Module)
+	asked := 0
+	tok, err := sh.open(Options{Bound: patience}).Token(t.Context(), soft.decks[1].sel, func(context.Context, card.PINRequest) ([]byte, error) {
+		asked++
+		return []byte("87654321"), nil
+	})
+	require.NoError(t, err)
+	defer tok.Close()
+	for _, code := range []uint{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LOCKED, pkcs11.CKR_PIN_LEN_RANGE} {
+		sess, err := tok.Open(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, sess.Login(t.Context(), soft.decks[1].pin))
+		sh.on("GenerateKeyPair", fault{mode: refuse, code: pkcs11.CKR_USER_TYPE_INVALID})
+		sh.on("Login", fault{mode: refuse, code: code})
+		_, err = sess.Generate(t.Context(), card.KeySpec{ID: []byte("never made"), Label: "never made"})
+		sh.well()
+		var e *card.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, card.Unsupported, e.Kind, "%v", err)
+		assert.Equal(t, code, e.Code)
+		assert.Contains(t, err.Error(), "security officer")
+		assert.NotContains(t, err.Error(), "87654321")
+		assert.Equal(t, "renew at your Registration Authority; the key on the card is untouched", e.Advice())
+		require.NoError(t, sess.Close())
+	}
+	assert.Equal(t, 3, asked)
+}
+
+// A token's flags after a wrong passcode, at a login and at a signature with a key that
+// wants one each time.
+func TestWhatIsLeftAfterAWrongPasscodeIsTold(t *testing.T) {
+	s := behindShim(t, 0)
+	for _, c := range []struct {
+		name  string
+		flags uint
+		left  int
+		what  string
+	}{
+		{"not told", 0x10000, -1, "wrong passcode"}, // CKF_USER_PIN_COUNT_LOW
+		{"one", 0x30000, 1, "wrong passcode, one try left before the card locks"},
+		{"none", 0x40000, 0, "wrong passcode, no tries left: the card is now locked"},
+		{"none, as some tell it", 0x70000, 0, "wrong passcode, no tries left: the card is now locked"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			check := func(err error) {
+				t.Helper()
+				var e *card.Error
+				require.ErrorAs(t, err, &e)
+				assert.Equal(t, card.PINIncorrect, e.Kind, "%v", err)
+				assert.EqualValues(t, 0xa0, e.Code)
+				assert.Equal(t, c.left, e.TriesLeft)
+				assert.Equal(t, c.what, e.What())
+			}
+			sess, err := s.tok.Open(t.Context())
+			require.NoError(t, err)
+			defer sess.Close()
+			defer s.flags(0, 0)
+			defer s.well()
+			s.on("Login", fault{mode: refuse, code: 0xa0, times: 1})
+			s.flags(c.flags, 0)
+			check(sess.Login(t.Context(), s.d.pin))
+			s.flags(0, 0)
+			require.NoError(t, sess.Login(t.Context(), s.d.pin))
+			s.on("Login", fault{mode: refuse, code: 0xa0, times: 1})
+			s.flags(c.flags, 0)
+			check(s.signs(t.Context(), sess))
+			s.flags(0, 0)
+		})
+	}
+	t.Run("a module is not asked about a card that is out", func(t *testing.T) {
+		sess, err := s.tok.Open(t.Context())
+		require.NoError(t, err)
+		defer sess.Close()
+		s.on("Login", fault{mode: hold})
+		done := make(chan error, 1)
+		go func() { done <- sess.Login(t.Context(), []byte(wrongPIN)) }()
+		s.held("Login")
+		s.take(true)
+		n := s.began("GetTokenInfo")
+		s.well()
+		assert.Error(t, <-done)
+		assert.Equal(t, n, s.began("GetTokenInfo"))
+		s.take(false)
 	})
 }
 
@@ -397,11 +516,11 @@ func TestShared(t *testing.T) {
 	})
 	t.Run("opened twice", func(t *testing.T) {
 		s := behindShim(t, 1)
-		again, err := Open(s.path, Options{Arguments: s.control})
+		again, err := Open(context.Background(), s.path, Options{Arguments: s.control})
 		require.NoError(t, err)
 		assert.Same(t, s.m, again)
 		assert.Equal(t, 1, s.began("Initialize"))
-		_, err = Open(s.path, Options{})
+		_, err = Open(context.Background(), s.path, Options{})
 		assert.ErrorContains(t, err, "was loaded with other arguments")
 	})
 	t.Run("finalised by another component", func(t *testing.T) {

@@ -44,5 +44,29 @@ func TestAKeyWantsThePasscodeEachTimeAndDoesNotSaySo(t *testing.T) {
 		require.NoError(t, sign())
 	}
 	assert.Equal(t, made+3, d.c.Signatures(id))
+
+	// Who opens the next session learns of it before signing, while the card is in.
+	says := func() bool {
+		next := d.login(t)
+		defer next.Close()
+		list := with(objects(t, next), card.PrivateKeyObject, id)
+		require.Len(t, list, 1)
+		if list[0].AlwaysAuthenticate {
+			sum := digest(crypto.SHA256, "the next")
+			_, err := next.Sign(t.Context(), id, sum, crypto.SHA256)
+			assert.NoError(t, err)
+			_, err = next.Sign(t.Context(), id, sum, crypto.SHA256)
+			assert.True(t, card.IsKind(err, card.NotLoggedIn), "%v", err)
+		}
+		return list[0].AlwaysAuthenticate
+	}
+	assert.True(t, says())
+	require.NoError(t, s.Close())
+	assert.True(t, says())
+	d.c.Remove()
+	d.reaches(t, false)
+	d.c.Insert()
+	d.reaches(t, true)
+	assert.False(t, says(), "of another insertion")
 	assert.Equal(t, 3, d.c.TriesLeft())
 }

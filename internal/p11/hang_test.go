@@ -114,6 +114,13 @@ func TestHang(t *testing.T) {
 			for _, step := range j.steps() {
 				began := time.Now()
 				err := step.do(ctx)
+				if step.name == "close" && c.call == "CloseSession" { // which waits for nobody
+					assert.Less(t, time.Since(began), bound)
+					eventually(t, func() bool {
+						_, err := j.m.Slots(ctx)
+						return card.IsKind(err, card.Wedged)
+					}, "the watchdog does not know of it")
+				}
 				took := time.Since(began)
 				switch {
 				case wedged:
@@ -142,7 +149,7 @@ func TestHang(t *testing.T) {
 
 			// The same module again is the same wedged one, and says so at once.
 			began := time.Now()
-			m, err := Open(sh.path, j.opts)
+			m, err := Open(context.Background(), sh.path, j.opts)
 			require.NoError(t, err)
 			_, err = m.Slots(ctx)
 			assert.True(t, card.IsKind(err, card.Wedged), "%v", err)
@@ -201,7 +208,7 @@ func (j *journey) steps() []step {
 	}
 	return []step{
 		{"load", func(context.Context) (err error) {
-			j.m, err = Open(j.shim.path, j.opts)
+			j.m, err = Open(context.Background(), j.shim.path, j.opts)
 			return err
 		}},
 		{"token", func(ctx context.Context) (err error) {

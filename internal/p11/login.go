@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -18,13 +20,20 @@ import (
 // more: the passcode for a key that wants it at each signature, or after the
 // security officer was logged in, and the officer's secret for the next change.
 type login struct {
-	mu      sync.Mutex
+	wanted atomic.Bool // the person's is there, or on its way
+
+	mu sync.Mutex
+	state
+	fresh  bool // no signature of an always-authenticate key since the login
+	pad    bool // the passcode was entered on the reader's pad
+	pin    []byte
+	secret []byte
+}
+
+// state is who is logged in.
+type state struct {
 	user    bool
 	officer bool
-	fresh   bool // no signature of an always-authenticate key since the login
-	pad     bool // the passcode was entered on the reader's pad
-	pin     []byte
-	secret  []byte
 }
 
 // forget wipes what is kept.
@@ -34,7 +43,8 @@ func (l *login) forget() {
 	clear(l.pin)
 	clear(l.secret)
 	l.pin, l.secret = nil, nil
-	l.user, l.officer, l.fresh, l.pad = false, false, false, false
+	l.state, l.fresh, l.pad = state{}, false, false
+	l.wanted.Store(false)
 }
 
 // signed wipes the passcode, unless this session changes the card as its security
@@ -71,9 +81,35 @@ func (s *session) present(ctx context.Context, user uint, pin []byte) error {
 		if is(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
 			err = nil
 		}
+		if user == pkcs11.CKU_USER {
+			err = s.left("login", err)
+		}
 		return struct{}{}, err
 	})
 	return err
+}
+
+// left adds to the error of a wrong passcode what the token's flags tell of the tries
+// that are left. They are read now: those of before are of another count on OpenSC. It is
+// called in the session's turn. The slot list is asked first: a module may hang that is
+// asked about a card which is out.
+func (s *session) left(op string, err error) error {
+	var e *card.Error
+	if !is(err, pkcs11.CKR_PIN_INCORRECT) || !errors.As(typed(op, err), &e) {
+		return err
+	}
+	if ids, err := s.m.list(true); err != nil || !slices.Contains(ids, s.slot) {
+		return e
+	}
+	i, err := s.m.ctx.GetTokenInfo(s.slot)
+	switch {
+	case err != nil || s.same(op, i) != nil:
+	case i.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
+		e.TriesLeft = 0
+	case i.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
+		e.TriesLeft = 1
+	}
+	return e
 }
 
 // Login logs the person in (CKU_USER).
@@ -89,7 +125,16 @@ func (s *session) Login(ctx context.Context, pin []byte) error {
 			return card.Errorf(card.PINLength, "login", "it is empty")
 		}
 	}
+	if err := s.alive("login"); err != nil {
+		return err
+	}
+	s.login.wanted.Store(true)
+	if err := s.m.endEarlier(ctx, s.slot, s.arrivals); err != nil { // a login that still goes on would be taken for this one
+		s.login.forget()
+		return err
+	}
 	if err := s.notOfficer(ctx); err != nil {
+		s.login.forget()
 		return err
 	}
 	if err := s.present(ctx, pkcs11.CKU_USER, pin); err != nil {
@@ -102,20 +147,29 @@ func (s *session) Login(ctx context.Context, pin []byte) error {
 		return err
 	}
 	s.login.mu.Lock()
-	defer s.login.mu.Unlock()
 	clear(s.login.pin)
 	s.login.pin = nil
 	s.login.user, s.login.fresh, s.login.pad = true, true, pin == nil
 	if again {
 		s.login.pin = bytes.Clone(pin)
 	}
-	return nil
+	s.login.mu.Unlock()
+	return s.keeps("login")
+}
+
+// keeps forgets what was just kept in a session that has ended meanwhile.
+func (s *session) keeps(op string) error {
+	err := s.alive(op)
+	if err != nil {
+		s.login.forget()
+	}
+	return err
 }
 
 // wantedAgain tells whether the passcode will be wanted once more: by a key that
 // wants it at each signature, or after the security officer was logged in.
 func (s *session) wantedAgain(ctx context.Context) (bool, error) {
-	if s.t.officer != nil || len(s.always) > 0 {
+	if s.t.officer != nil || s.t.learned(s.insertion, nil) {
 		return true, nil
 	}
 	return work(ctx, s, "read", 1, func() (bool, error) {
@@ -255,14 +309,20 @@ func (s *session) asOfficer(ctx context.Context, op string) error {
 		if errors.As(err, &e) {
 			e.Detail = "security officer"
 			if e.Kind == card.PINIncorrect { // as ykcs11 calls a card that was pulled, too
-				return s.seated(ctx, e)
+				err = s.seated(ctx, e)
+			}
+		}
+		if errors.As(err, &e) {
+			switch e.Kind { // it is not the person's passcode that is wrong
+			case card.PINIncorrect, card.PINLocked, card.PINNotSet, card.PINLength:
+				e.Kind, e.Detail = card.Unsupported, "the card refused its security officer's secret"
 			}
 		}
 		return err
 	}
 	s.login.mu.Lock()
-	defer s.login.mu.Unlock()
 	clear(s.login.secret)
 	s.login.secret = bytes.Clone(secret)
-	return nil
+	s.login.mu.Unlock()
+	return s.keeps(op)
 }

@@ -26,7 +26,8 @@ type Module struct {
 	piv  bool          // its CKA_IDs name PIV slots
 	one  chan struct{} // taken for each call of a module that cannot lock
 
-	single atomic.Bool // the module cannot lock
+	single  atomic.Bool // the module cannot lock
+	adopted atomic.Bool // another component of this process initialised it, and may be logged in
 
 	mu      sync.Mutex
 	calls   map[*call]struct{} // under way
@@ -34,6 +35,10 @@ type Module struct {
 	wedger  string             // what it was doing
 	idle    chan func()        // to a goroutine that waits for the next call
 	looking chan struct{}      // taken by whoever polls
+
+	// Held while a session is opened or closed in the module, which may give the handle
+	// of one that it closed itself to the next.
+	handles sync.Mutex
 
 	slots   map[uint]*slot
 	tokens  map[*Token]struct{}
@@ -60,13 +65,26 @@ const (
 // never unloaded.
 var modules = struct {
 	sync.Mutex
-	m map[string]*Module
-}{m: make(map[string]*Module)}
+	m map[string]*loading
+}{m: make(map[string]*loading)}
+
+// loading is a module, or one that is being loaded.
+type loading struct {
+	arguments string
+	done      chan struct{} // closed when m or err is there
+	m         *Module
+	err       error
+}
 
 // Open loads and initialises the module at path, or returns the one that this
 // process loaded already. Initialised by another component, it is shared. The error
-// says what is wrong with the file or the module.
-func Open(path string, o Options) (*Module, error) {
+// says what is wrong with the file or the module: it is a *card.Error only for one that
+// does not answer, of Kind Wedged. When ctx ends, its error is answered at once; the
+// module goes on loading, for those who ask for it later.
+func Open(ctx context.Context, path string, o Options) (*Module, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if o.Bound == 0 {
 		o.Bound = ordinary
 	}
@@ -86,42 +104,69 @@ func Open(path string, o Options) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("p11: module %s: %w", path, err)
 	}
-	modules.Lock()
-	defer modules.Unlock()
-	if m := modules.m[real]; m != nil {
-		if m.opts.Arguments != o.Arguments {
-			return nil, fmt.Errorf("p11: module %s was loaded with other arguments; one process can load it once", path)
+	for {
+		modules.Lock()
+		l := modules.m[real]
+		if l == nil {
+			l = &loading{arguments: o.Arguments, done: make(chan struct{})}
+			modules.m[real] = l
+			go l.load(path, real, o)
 		}
-		return m, nil
+		modules.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-l.done:
+		}
+		switch {
+		case l.m != nil && l.arguments == o.Arguments:
+			return l.m, nil
+		case l.m != nil:
+			return nil, fmt.Errorf("p11: module %s was loaded with other arguments; one process can load it once", path)
+		case l.arguments == o.Arguments:
+			return nil, l.err
+		}
 	}
+}
+
+// load loads the module, which runs code of its own. One that fails may be tried again.
+func (l *loading) load(path, real string, o Options) {
 	m := &Module{
 		path: path, opts: o,
 		calls: make(map[*call]struct{}), one: make(chan struct{}, 1), idle: make(chan func()), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
 		slots: make(map[uint]*slot), tokens: make(map[*Token]struct{}), opened: make(map[*session]struct{}), events: make(map[*watcher]struct{}),
 	}
-	// Loading runs the module's own code too.
-	_, err = do(context.Background(), m, "load", 1, func() (struct{}, error) { return struct{}{}, m.load(real) })
-	if err != nil {
-		if card.IsKind(err, card.Wedged) {
-			modules.m[real] = m // the stuck call has the file's lock
-		}
-		return nil, err
+	failed, err := do(context.Background(), m, "load", 1, func() (error, error) { return m.load(real), nil })
+	modules.Lock()
+	defer modules.Unlock()
+	defer close(l.done)
+	switch {
+	case err != nil: // the stuck call has the file's lock
+		l.err = err
+		modules.m[real] = &loading{arguments: l.arguments, done: l.done, m: m}
+	case failed != nil:
+		l.err = failed
+		delete(modules.m, real)
+	default:
+		l.m = m
 	}
-	modules.m[real] = m
-	return m, nil
 }
 
 func (m *Module) load(path string) error {
+	path, err := probe(path)
+	if err != nil {
+		return fmt.Errorf("p11: module %s %w", m.path, err)
+	}
 	ctx := pkcs11.New(path)
 	if ctx == nil {
-		return fmt.Errorf("p11: module %s cannot be loaded; wanted a PKCS#11 library for this kind of machine", m.path)
+		return fmt.Errorf("p11: module %s cannot be loaded a second time", m.path)
 	}
 	if err := m.initialise(ctx); err != nil {
-		return fmt.Errorf("p11: module %s cannot be initialised: %w", m.path, typed("initialise", err))
+		return fmt.Errorf("p11: module %s cannot be initialised: %w", m.path, err)
 	}
 	info, err := ctx.GetInfo()
 	if err != nil {
-		return fmt.Errorf("p11: module %s: %w", m.path, typed("read", err))
+		return fmt.Errorf("p11: module %s does not tell what it is: %w", m.path, err)
 	}
 	m.piv = isPIV(info)
 	m.ctx = ctx
@@ -145,6 +190,7 @@ func (m *Module) initialise(ctx *pkcs11.Ctx) error {
 		}
 	}
 	if is(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+		m.adopted.Store(true)
 		return nil
 	}
 	return err

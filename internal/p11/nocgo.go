@@ -12,7 +12,7 @@ import (
 type Module struct{}
 
 // Open needs cgo.
-func Open(string, Options) (*Module, error) { return nil, ErrNoCgo }
+func Open(context.Context, string, Options) (*Module, error) { return nil, ErrNoCgo }
 
 // Slots needs cgo.
 func (*Module) Slots(context.Context) ([]Slot, error) { return nil, ErrNoCgo }

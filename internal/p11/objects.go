@@ -84,6 +84,10 @@ func (s *session) find(class uint, id []byte) ([]pkcs11.ObjectHandle, error) {
 	if id != nil {
 		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_ID, id))
 	}
+	return s.findAll(template)
+}
+
+func (s *session) findAll(template []*pkcs11.Attribute) ([]pkcs11.ObjectHandle, error) {
 	if err := s.m.ctx.FindObjectsInit(s.h, template); err != nil {
 		return nil, err
 	}
@@ -155,6 +159,7 @@ func (s *session) object(class card.Class, h pkcs11.ObjectHandle) (card.Object, 
 			break
 		}
 		o.AlwaysAuthenticate, err = s.flag(h, pkcs11.CKA_ALWAYS_AUTHENTICATE)
+		o.AlwaysAuthenticate = o.AlwaysAuthenticate || len(o.ID) > 0 && s.t.learned(s.insertion, o.ID)
 	}
 	return o, err
 }

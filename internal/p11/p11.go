@@ -33,7 +33,8 @@ type Options struct {
 	// Bound is how long an ordinary call may take; 0 is 30 seconds. Making a key may
 	// take ten times that, a passcode entered on a pad six times.
 	Bound time.Duration
-	// Poll is how often the slot list is asked while somebody watches; 0 is 200 ms.
+	// Poll is how often the slot list is asked while somebody watches; 0 is 200 ms. A
+	// module that takes long to answer is asked less often, every few seconds at least.
 	Poll time.Duration
 }
 

@@ -212,9 +212,7 @@ func (h *holder) attempts(t require.TestingT, a attempt) {
 		for _, secret := range []string{firstPIN, secondPIN, wrongPIN, "602748"} {
 			require.NotContains(t, err.Error(), secret)
 		}
-		if e.TriesLeft >= 0 && (e.Kind == card.PINIncorrect || e.Kind == card.PINLocked) {
-			require.Equalf(t, h.left, e.TriesLeft, "%v: %v", a, err)
-		}
+		h.told(t, a, e)
 	}
 	switch {
 	case locked, final && !a.yes:
@@ -252,6 +250,33 @@ func (h *holder) attempts(t require.TestingT, a attempt) {
 	}
 	if h.pad != nil {
 		require.Equalf(t, reached, h.pad.padded() == pads+1, "%v", a)
+	}
+}
+
+// told compares the tries that a person is told of, after a passcode that was wrong or
+// came too late, with the counter inside the card.
+func (h *holder) told(t require.TestingT, a attempt, e *card.Error) {
+	switch {
+	case e.Kind == card.PINLocked:
+		// A module that does not notice what others do tells what it knows.
+		require.Zerof(t, min(h.left, h.knows), "%v: %v", a, e)
+		require.Equal(t, "contact your Registration Authority to have it unlocked", e.Advice())
+	case e.Kind != card.PINIncorrect:
+	case h.never:
+		require.Equal(t, -1, e.TriesLeft)
+	default:
+		if h.left <= 1 || e.TriesLeft >= 0 { // flags tell no more
+			require.Equalf(t, h.left, e.TriesLeft, "%v: %v", a, e)
+		}
+		advice := "check your passcode and try again"
+		switch {
+		case h.left == 0:
+			require.Containsf(t, e.What(), "the card is now locked", "%v", a)
+			advice = "contact your Registration Authority to have it unlocked"
+		case h.left == 1:
+			require.Containsf(t, e.What(), "one try left before the card locks", "%v", a)
+		}
+		require.Equalf(t, advice, e.Advice(), "%v", a)
 	}
 }
 

@@ -178,7 +178,7 @@ func TestRemoval(t *testing.T) {
 func pulledWorld(t *testing.T, path func(testing.TB) string, limits cannot) *world {
 	t.Helper()
 	service := rig.PCSCD(t, 2)
-	m, err := Open(path(t), Options{Bound: pulledBound, Poll: 50 * time.Millisecond})
+	m, err := Open(context.Background(), path(t), Options{Bound: pulledBound, Poll: 50 * time.Millisecond})
 	if errors.Is(err, ErrNoCgo) {
 		t.Skip(err)
 	}

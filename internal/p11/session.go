@@ -21,7 +21,12 @@ type session struct {
 	slot      uint
 	arrivals  uint64
 	insertion uint64
+	seen      Slot // who the card is
 	h         pkcs11.SessionHandle
+
+	// Guarded by m.mu.
+	freed  bool // the module closed the session itself, and gave its handle to another
+	ending bool // Close has it closed in the module, and nothing else is at work in it
 
 	turn chan struct{} // taken for each call, until the module has answered
 	over chan struct{} // closed when the module has closed the session
@@ -30,17 +35,17 @@ type session struct {
 	dead   string // why it cannot be used any more
 	closed bool
 
-	keys   map[string]key // private keys found, by CKA_ID
-	read   bool           // the module has read the card to the end, see whole
-	login  login
-	always map[string]bool // keys that turned out to want a login for each signature
-	pss    *bool
+	keys  map[string]key // private keys found, by CKA_ID
+	read  bool           // the module has read the card to the end, see whole
+	login login
+	pss   *bool
 }
 
 // key is a private key that was found.
 type key struct {
 	handle pkcs11.ObjectHandle
-	always bool
+	always bool // it wants a login for each signature
+	silent bool // and the module does not say so
 	rsa    bool
 	order  int // of an EC key's group, in bytes; 0 unknown
 }
@@ -61,17 +66,18 @@ func (s *session) alive(op string) error {
 	case p.Present && p.Insertion == s.insertion:
 		return nil
 	case !p.Present:
-		return card.Errorf(card.Absent, op, "%s", s.t.sel)
+		return s.t.absent(op)
 	}
 	return card.Errorf(card.Removed, op, "the session is of an earlier insertion")
 }
 
 func (s *session) kill(why string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.dead == "" {
 		s.dead = why
 	}
+	s.mu.Unlock()
+	s.login.forget()
 }
 
 // work runs f as this session's one call to the module. When ctx ends first, the
@@ -108,11 +114,105 @@ func workWith[T any](ctx context.Context, s *session, op string, bounds int, sec
 	return v, nil
 }
 
+// begin is C_OpenSession. The card may have become another one since the slot list was
+// asked; nobody gets a session on that.
+func (s *session) begin() error {
+	m := s.m
+	err := func() error {
+		m.handles.Lock()
+		defer m.handles.Unlock()
+		h, err := m.ctx.OpenSession(s.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+		if is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED) {
+			h, err = m.ctx.OpenSession(s.slot, pkcs11.CKF_SERIAL_SESSION)
+		}
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for o := range m.opened {
+			if o.h == h { // OpenSC closes those of a card that is out
+				o.freed = true
+				o.kill("the module closed the session")
+			}
+		}
+		s.h = h
+		m.opened[s] = struct{}{}
+		return nil
+	}()
+	if err != nil {
+		return err
+	}
+	info, err := m.ctx.GetTokenInfo(s.slot)
+	if err == nil {
+		err = s.same("open", info)
+	}
+	if err != nil {
+		_ = s.end(state{})
+	}
+	return err
+}
+
+// same refuses a card that is another than the session's, and has the next look read
+// who it is.
+func (s *session) same(op string, info pkcs11.TokenInfo) error {
+	if now := s.seen.named(info); !s.seen.same(now) {
+		s.m.doubt(s.slot, s.arrivals)
+		s.kill("another card is in the reader")
+		return card.Errorf(card.Removed, op, "another card is in reader %q: %q, serial %s; expected %q, serial %s", now.Reader, now.Label, now.Serial, s.seen.Label, s.seen.Serial)
+	}
+	return nil
+}
+
+// end closes the session in the module, once, and unless that has done so itself. The
+// last one that was logged in on its card logs out first: some modules leave the card
+// itself open to other programs otherwise, without a passcode.
+func (s *session) end(was state) error {
+	m := s.m
+	m.handles.Lock()
+	defer m.handles.Unlock()
+	m.mu.Lock()
+	_, open := m.opened[s]
+	freed := s.freed
+	for o := range m.opened {
+		if o != s && o.slot == s.slot && o.login.wanted.Load() {
+			was.user = false
+		}
+	}
+	m.mu.Unlock()
+	if !open {
+		return nil
+	}
+	defer func() {
+		m.mu.Lock()
+		delete(m.opened, s)
+		m.mu.Unlock()
+	}()
+	if freed {
+		return nil
+	}
+	switch {
+	case was.officer: // whose login would go on while another session is open
+		if i, err := m.ctx.GetSessionInfo(s.h); err == nil && i.State == pkcs11.CKS_RW_SO_FUNCTIONS {
+			_ = m.ctx.Logout(s.h)
+		}
+	case was.user && !m.adopted.Load():
+		_ = m.ctx.Logout(s.h)
+	}
+	return m.ctx.CloseSession(s.h)
+}
+
 // told makes the best of a module's error: with a card that was pulled they answer
 // almost anything.
 func (s *session) told(ctx context.Context, err error) error {
 	var e *card.Error
-	if !errors.As(err, &e) || e.Code == 0 {
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.Code == 0 {
+		if e.Kind == card.Removed { // another card may be in
+			_ = s.m.look(ctx)
+		}
 		return err
 	}
 	switch e.Kind {
@@ -145,8 +245,10 @@ func (s *session) seated(ctx context.Context, e *card.Error) error {
 	return &card.Error{Kind: k, Op: e.Op, Code: e.Code, TriesLeft: e.TriesLeft, Detail: e.Detail, Err: e.Err}
 }
 
-// Close ends the session. A call that is still at work in it is waited for by
-// nobody; the session is closed after it.
+// Close ends the session, and waits for nobody: the module closes it after the call
+// that is still at work in it, alone, and whoever opens the next session on the card or
+// logs in waits for that. Of a process that ends at once the card service closes what
+// the module did not.
 func (s *session) Close() error {
 	s.mu.Lock()
 	closed := s.closed
@@ -159,18 +261,12 @@ func (s *session) Close() error {
 		return nil
 	}
 	s.login.mu.Lock()
-	officer := s.login.officer
+	was := s.login.state
 	s.login.mu.Unlock()
 	s.login.forget()
+	s.login.wanted.Store(was.user) // by a call that is still at work
 	end := func() {
-		_, _ = do(context.Background(), s.m, "close", 1, func() (struct{}, error) {
-			if officer { // whose login would go on while another session is open
-				if i, err := s.m.ctx.GetSessionInfo(s.h); err == nil && i.State == pkcs11.CKS_RW_SO_FUNCTIONS {
-					_ = s.m.ctx.Logout(s.h)
-				}
-			}
-			return struct{}{}, s.m.ctx.CloseSession(s.h)
-		})
+		_, _ = do(context.Background(), s.m, "close", 1, func() (struct{}, error) { return struct{}{}, s.end(was) })
 		s.m.mu.Lock()
 		delete(s.m.opened, s)
 		s.m.mu.Unlock()
@@ -178,7 +274,10 @@ func (s *session) Close() error {
 	}
 	select {
 	case s.turn <- struct{}{}: // and kept: no call comes after
-		end()
+		s.m.mu.Lock()
+		s.ending = true
+		s.m.mu.Unlock()
+		go end()
 	default:
 		go func() {
 			select {
@@ -192,19 +291,23 @@ func (s *session) Close() error {
 }
 
 // endEarlier closes the sessions that this process still has of cards which were in
-// a slot earlier. Until then ykcs11 answers with the objects of the card that was; and
-// a module may give the handle of one that it closed itself to a new session.
+// a slot earlier, and waits for those that are being closed. Until then ykcs11 answers
+// with the objects of the card that was, and a login goes on.
 func (m *Module) endEarlier(ctx context.Context, slot uint, arrivals uint64) error {
 	m.mu.Lock()
-	var earlier []*session
+	var ending []*session
 	for s := range m.opened {
-		if s.slot == slot && s.arrivals != arrivals {
-			earlier = append(earlier, s)
+		switch {
+		case s.slot != slot:
+		case s.arrivals < arrivals:
+			s.kill("the session is of an earlier insertion")
+			ending = append(ending, s)
+		case s.ending:
+			ending = append(ending, s)
 		}
 	}
 	m.mu.Unlock()
-	for _, s := range earlier {
-		s.kill("the session is of an earlier insertion")
+	for _, s := range ending {
 		if err := s.Close(); err != nil {
 			return err
 		}
@@ -235,6 +338,9 @@ func (s *session) Info(ctx context.Context) (card.Info, error) {
 	}
 	info, err := work(ctx, s, "read", 1, func() (card.Info, error) {
 		i, err := s.m.ctx.GetTokenInfo(s.slot)
+		if err == nil {
+			err = s.same("read", i)
+		}
 		if err != nil {
 			return card.Info{}, err
 		}

@@ -1,6 +1,7 @@
 package p11
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -60,7 +61,10 @@ const (
 	atPad
 	atPadCode
 	atPadPIN
-	atKnobs   = atPadPIN + 64
+	atBlinks  = atPadPIN + 64
+	atSwap    = atBlinks + 4
+	atReuse   = atSwap + 8
+	atKnobs   = atReuse + 4
 	knobWords = 6
 )
 
@@ -110,7 +114,7 @@ func newShim(t testing.TB, behind string) *shim {
 func (s *shim) open(o Options) *Module {
 	s.t.Helper()
 	o.Arguments = s.control
-	m, err := Open(s.path, o)
+	m, err := Open(context.Background(), s.path, o)
 	if errors.Is(err, ErrNoCgo) {
 		s.t.Skip(err)
 	}
@@ -174,6 +178,19 @@ func (s *shim) take(out bool) {
 	}
 	s.setWord(atOut, v)
 }
+
+// blink has the next slot lists show no token, though none is out.
+func (s *shim) blink(lists uint32) { s.setWord(atBlinks, lists) }
+
+// swap has the tokens in two slots change places, and stay in the lists meanwhile.
+func (s *shim) swap(a, b uint) {
+	s.setWord(atSwap, uint32(a))
+	s.setWord(atSwap+4, uint32(b))
+}
+
+// reuse closes a session in the module, as a module may whose card was taken out, and
+// has the next one get its handle.
+func (s *shim) reuse(h uint) { s.setWord(atReuse, uint32(h)) }
 
 // flags sets and unsets flags that every token shows.
 func (s *shim) flags(set, unset uint) {

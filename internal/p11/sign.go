@@ -101,8 +101,14 @@ func (s *session) sign(ctx context.Context, id, digest []byte, opts crypto.Signe
 			return nil, err
 		}
 		if k.always {
-			if err := s.m.ctx.Login(s.h, pkcs11.CKU_CONTEXT_SPECIFIC, text(pin)); err != nil {
-				return nil, err
+			err := s.m.ctx.Login(s.h, pkcs11.CKU_CONTEXT_SPECIFIC, text(pin))
+			if k.silent && is(err, pkcs11.CKR_OPERATION_NOT_INITIALIZED, pkcs11.CKR_USER_TYPE_INVALID) {
+				// It does not: it had only lost the login.
+				s.t.unlearn(id)
+				err = nil
+			}
+			if err != nil {
+				return nil, s.left("sign", err)
 			}
 		}
 		return s.m.ctx.Sign(s.h, message)
@@ -110,11 +116,7 @@ func (s *session) sign(ctx context.Context, id, digest []byte, opts crypto.Signe
 	s.login.signed()
 	if !k.always && card.IsKind(err, card.NotLoggedIn) {
 		// A key that wants the passcode each time, though the module does not say so.
-		if s.always == nil {
-			s.always = make(map[string]bool)
-		}
-		s.always[string(id)] = true
-		delete(s.keys, string(id))
+		s.t.learn(s.insertion, id)
 		s.login.mu.Lock()
 		s.login.fresh = false
 		s.login.mu.Unlock()
@@ -147,7 +149,7 @@ func derOf(raw []byte) ([]byte, error) {
 // private finds a private key by CKA_ID, once in a login.
 func (s *session) private(ctx context.Context, op string, id []byte) (key, error) {
 	if k, ok := s.keys[string(id)]; ok {
-		return k, nil
+		return s.silently(k, id), nil
 	}
 	k, err := work(ctx, s, op, 1, func() (k key, err error) {
 		hs, err := s.find(pkcs11.CKO_PRIVATE_KEY, id)
@@ -185,10 +187,16 @@ func (s *session) private(ctx context.Context, op string, id []byte) (key, error
 	if err != nil {
 		return key{}, err
 	}
-	k.always = k.always || s.always[string(id)]
 	if s.keys == nil {
 		s.keys = make(map[string]key)
 	}
 	s.keys[string(id)] = k
-	return k, nil
+	return s.silently(k, id), nil
+}
+
+// silently adds what was learned of a key to what the module says.
+func (s *session) silently(k key, id []byte) key {
+	k.silent = !k.always && s.t.learned(s.insertion, id)
+	k.always = k.always || k.silent
+	return k
 }

@@ -20,7 +20,7 @@ type slot struct {
 	arrivals uint64 // of cards, and resets
 	reset    bool   // the last of them was a reset
 	doubted  bool   // a session found its card gone
-	unseen   bool   // nobody saw what happened to the card since
+	unseen   bool   // nobody saw what happened to its card since
 }
 
 // watcher is somebody who is told of events.
@@ -129,6 +129,18 @@ func (m *Module) reader(id uint) (Slot, error) {
 // clean is a padded field of PKCS#11 as people read it.
 func clean(s string) string { return strings.TrimRight(s, " \x00") }
 
+// same tells whether two looks saw the same card, as far as it says who it is.
+func (x Slot) same(y Slot) bool {
+	return x.Err != nil || y.Err != nil ||
+		x.Serial == y.Serial && x.Label == y.Label && x.Manufacturer == y.Manufacturer && x.Model == y.Model
+}
+
+// named takes in what a token says of itself.
+func (x Slot) named(i pkcs11.TokenInfo) Slot {
+	x.Manufacturer, x.Model, x.Serial, x.Label = clean(i.ManufacturerID), clean(i.Model), clean(i.SerialNumber), clean(i.Label)
+	return x
+}
+
 // details reads who a card is that has just come.
 func (m *Module) details(ctx context.Context, id uint) (Slot, error) {
 	return do(ctx, m, "read", 1, func() (Slot, error) {
@@ -145,14 +157,18 @@ func (m *Module) details(ctx context.Context, id uint) (Slot, error) {
 			s.Err = typed("read", err)
 			return s, nil
 		}
-		s.Manufacturer, s.Model, s.Serial, s.Label = clean(info.ManufacturerID), clean(info.Model), clean(info.SerialNumber), clean(info.Label)
+		s = s.named(info)
 		s.Initialized = info.Flags&pkcs11.CKF_TOKEN_INITIALIZED != 0
 		s.LoginRequired = info.Flags&pkcs11.CKF_LOGIN_REQUIRED != 0
 		return s, nil
 	})
 }
 
-// look asks the slot list and takes in what changed. One look at a time.
+// glitch bounds the time between the two lists that have to lack a card.
+const glitch = 50 * time.Millisecond
+
+// look asks the slot list and takes in what changed. One look at a time. A card is out
+// that two lists in a row lack: SoftHSM leaves a token out of one now and then.
 func (m *Module) look(ctx context.Context) error {
 	select {
 	case m.looking <- struct{}{}:
@@ -162,16 +178,17 @@ func (m *Module) look(ctx context.Context) error {
 		return m.stuck("look for cards")
 	}
 	defer func() { <-m.looking }()
-	ids, err := do(ctx, m, "look for cards", 1, func() ([]uint, error) {
-		ids, err := m.list(true)
-		if is(err, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED) { // another component finalised it
-			m.doubtAll()
-			if err = m.initialise(m.ctx); err == nil {
-				ids, err = m.list(true)
-			}
+	ids, err := m.occupied(ctx)
+	if err == nil && m.misses(ids) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.wedged:
+			return m.stuck("look for cards")
+		case <-time.After(min(glitch, m.opts.Poll/4)):
 		}
-		return ids, err
-	})
+		ids, err = m.occupied(ctx)
+	}
 	if ctx.Err() != nil || card.IsKind(err, card.Wedged) {
 		return err
 	}
@@ -202,6 +219,32 @@ func (m *Module) look(ctx context.Context) error {
 	return err
 }
 
+// occupied lists the slots with a card.
+func (m *Module) occupied(ctx context.Context) ([]uint, error) {
+	return do(ctx, m, "look for cards", 1, func() ([]uint, error) {
+		ids, err := m.list(true)
+		if is(err, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED) { // another component finalised it
+			m.doubtAll()
+			if err = m.initialise(m.ctx); err == nil {
+				ids, err = m.list(true)
+			}
+		}
+		return ids, err
+	})
+}
+
+// misses tells whether a list lacks a card that was in.
+func (m *Module) misses(ids []uint) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, s := range m.slots {
+		if s.Present && !slices.Contains(ids, id) {
+			return true
+		}
+	}
+	return false
+}
+
 // take replaces what was seen by what is seen now. It needs m.mu.
 func (m *Module) take(ids []uint, read map[uint]Slot, blind bool) {
 	var events []Event
@@ -210,9 +253,9 @@ func (m *Module) take(ids []uint, read map[uint]Slot, blind bool) {
 		switch {
 		case slices.Contains(ids, id):
 		case blind:
-			s.unseen = true
+			s.unseen = s.unseen || s.Present
 		case s.Present:
-			s.Slot = Slot{ID: id, Reader: s.Reader, Removable: s.Removable}
+			s.Slot = s.empty()
 			s.doubted = false
 			events = append(events, Event{Slot: s.Slot})
 		}
@@ -230,7 +273,10 @@ func (m *Module) take(ids []uint, read map[uint]Slot, blind bool) {
 		switch {
 		case !s.Present, s.doubted, s.unseen:
 			s.arrivals++
-			s.reset = s.Present || s.unseen
+			s.reset = s.Present && s.same(now) || !s.Present && s.unseen
+			if s.Present && !s.reset { // another card is in, so this one is out
+				events = append(events, Event{Slot: s.empty()})
+			}
 			events = append(events, Event{Slot: now, Reset: s.reset})
 		case s.Err != nil && now.Err == nil: // only now it is known who it is
 			events = append(events, Event{Slot: now})
@@ -240,12 +286,20 @@ func (m *Module) take(ids []uint, read map[uint]Slot, blind bool) {
 	for t := range m.tokens {
 		t.take()
 	}
+	for o := range m.opened {
+		if s := m.slots[o.slot]; s == nil || !s.Present || s.arrivals != o.arrivals {
+			o.login.forget()
+		}
+	}
 	for _, e := range events {
 		for w := range m.events {
 			w.tell(e)
 		}
 	}
 }
+
+// empty is the slot without its card.
+func (s *slot) empty() Slot { return Slot{ID: s.ID, Reader: s.Reader, Removable: s.Removable} }
 
 // doubt has the next look treat a card that is in as one that was reset: a session
 // found it gone.
@@ -261,7 +315,7 @@ func (m *Module) doubtAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.slots {
-		s.unseen = true
+		s.unseen = s.unseen || s.Present
 	}
 }
 
@@ -273,7 +327,7 @@ func (m *Module) follow() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.polling = cancel
 	go func() {
-		t := time.NewTicker(m.opts.Poll)
+		t := time.NewTimer(m.opts.Poll)
 		defer t.Stop()
 		for {
 			select {
@@ -282,10 +336,19 @@ func (m *Module) follow() {
 			case <-m.wedged:
 				return
 			case <-t.C:
+				began := time.Now()
 				_ = m.look(ctx) // told by the next look of somebody who waits
+				t.Reset(pause(m.opts.Poll, time.Since(began)))
 			}
 		}
 	}()
+}
+
+// pause is the time to the next look. Some modules read a card that they do not know
+// at each look, and have nobody else work meanwhile: they are left alone five times as
+// long as the last look took, though a card that is pulled is noticed in a few seconds.
+func pause(poll, took time.Duration) time.Duration {
+	return max(poll, min(5*took, 3*time.Second))
 }
 
 func (m *Module) unfollow() {

@@ -10,15 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/miekg/pkcs11"
-
 	"github.com/rxguard/rxguard/internal/card"
 )
 
 // Token is one card behind a module, as a Select names it: a card that is taken out
 // and put back, into another reader too, is the same Token; without a condition it
-// is whatever card is in the reader where the first one was found. It is safe for
-// concurrent use.
+// is whatever card is in the reader where the last one was found, or else the only card
+// that is in any. It is safe for concurrent use.
 type Token struct {
 	m       *Module
 	sel     Select
@@ -31,7 +29,8 @@ type Token struct {
 	now      card.Presence
 	log      []card.Presence // what followed what
 	changed  chan struct{}
-	several  []string // cards that the Select fits alike
+	several  []string        // cards that the Select fits alike
+	always   map[string]bool // keys of this insertion, by CKA_ID, that turned out to want a login for each signature
 }
 
 // kept is how many changes are kept for one who waits for each.
@@ -49,7 +48,7 @@ func (m *Module) Token(ctx context.Context, sel Select, officer Officer) (*Token
 	defer m.mu.Unlock()
 	t.take()
 	if len(t.several) > 0 {
-		return nil, t.ambiguous("find")
+		return nil, ambiguous("find", t.several)
 	}
 	if len(t.log) == 0 {
 		t.log = []card.Presence{t.now}
@@ -59,8 +58,8 @@ func (m *Module) Token(ctx context.Context, sel Select, officer Officer) (*Token
 	return t, nil
 }
 
-func (t *Token) ambiguous(op string) error {
-	return card.Errorf(card.Ambiguous, op, "several cards: %s; name one by label, serial number or reader", strings.Join(t.several, ", "))
+func ambiguous(op string, several []string) error {
+	return card.Errorf(card.Ambiguous, op, "several cards: %s; name one by label, serial number or reader", strings.Join(several, ", "))
 }
 
 // Close ends the watch over the card.
@@ -94,7 +93,7 @@ func (t *Token) take() {
 		switch {
 		case s.arrivals == t.arrivals:
 			return
-		case s.reset && s.arrivals == t.arrivals+1 && t.fits(s):
+		case s.reset && s.arrivals == t.arrivals+1 && t.sel.fits(s.Slot):
 			t.arrivals = s.arrivals
 			t.move(card.Presence{Present: true, Insertion: t.now.Insertion + 1, Reset: true})
 			return
@@ -105,8 +104,15 @@ func (t *Token) take() {
 	}
 	var found []*slot
 	for _, id := range slices.Sorted(maps.Keys(t.m.slots)) {
-		if s := t.m.slots[id]; t.fits(s) {
+		if s := t.m.slots[id]; t.sel.fits(s.Slot) {
 			found = append(found, s)
+		}
+	}
+	if t.sel == (Select{}) && t.bound {
+		if i := slices.IndexFunc(found, func(s *slot) bool { return s.ID == t.slot }); i >= 0 {
+			found = found[i : i+1]
+		} else if len(found) > 1 {
+			found = nil // it is not known which one is meant
 		}
 	}
 	if len(found) > 1 {
@@ -116,19 +122,54 @@ func (t *Token) take() {
 		return
 	}
 	if len(found) == 1 {
-		t.bound, t.slot, t.arrivals = true, found[0].ID, found[0].arrivals
-		t.move(card.Presence{Present: true, Insertion: t.now.Insertion + 1, Reset: found[0].reset})
+		s := found[0]
+		reset := s.reset && (!t.bound || t.slot == s.ID) // in another reader it was out of this one
+		t.bound, t.slot, t.arrivals = true, s.ID, s.arrivals
+		t.move(card.Presence{Present: true, Insertion: t.now.Insertion + 1, Reset: reset})
 	}
 }
 
-func (t *Token) fits(s *slot) bool {
-	if t.sel == (Select{}) && t.bound && s.ID != t.slot {
-		return false
+// absent is the error of a card that is out.
+func (t *Token) absent(op string) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if t.sel == (Select{}) && t.bound {
+		return card.Errorf(card.Absent, op, "expected one in reader %q", t.m.slots[t.slot].Reader)
 	}
-	return t.sel.fits(s.Slot)
+	return card.Errorf(card.Absent, op, "%s", t.sel)
+}
+
+// learn keeps for the insertion that a key wants a login for each signature.
+func (t *Token) learn(insertion uint64, id []byte) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if t.now.Insertion != insertion {
+		return
+	}
+	if t.always == nil {
+		t.always = make(map[string]bool)
+	}
+	t.always[string(id)] = true
+}
+
+// unlearn corrects that.
+func (t *Token) unlearn(id []byte) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	delete(t.always, string(id))
+}
+
+// learned tells whether that is known of a key, or of any where id is nil.
+func (t *Token) learned(insertion uint64, id []byte) bool {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return t.now.Insertion == insertion && (t.always[string(id)] || id == nil && len(t.always) > 0)
 }
 
 func (t *Token) move(p card.Presence) {
+	if p.Insertion != t.now.Insertion {
+		clear(t.always)
+	}
 	t.now = p
 	t.log = append(t.log, p)
 	if len(t.log) > kept {
@@ -204,38 +245,31 @@ func (t *Token) Open(ctx context.Context) (card.Session, error) {
 	if err := t.m.look(ctx); err != nil {
 		return nil, err
 	}
+	s := &session{t: t, m: t.m, turn: make(chan struct{}, 1), over: make(chan struct{})}
 	t.m.mu.Lock()
-	p, id, arrivals := t.now, t.slot, t.arrivals
-	several := t.several
+	p, several := t.now, t.several
+	if p.Present {
+		s.slot, s.arrivals, s.insertion, s.seen = t.slot, t.arrivals, p.Insertion, t.m.slots[t.slot].Slot
+	}
 	t.m.mu.Unlock()
 	switch {
 	case len(several) > 0:
-		return nil, t.ambiguous("open")
+		return nil, ambiguous("open", several)
 	case !p.Present:
-		return nil, card.Errorf(card.Absent, "open", "%s", t.sel)
+		return nil, t.absent("open")
 	}
-	if err := t.m.endEarlier(ctx, id, arrivals); err != nil {
+	if err := t.m.endEarlier(ctx, s.slot, s.arrivals); err != nil {
 		return nil, err
 	}
-	s := &session{t: t, m: t.m, slot: id, arrivals: arrivals, insertion: p.Insertion, turn: make(chan struct{}, 1), over: make(chan struct{})}
-	h, err := detached(ctx, t.m, "open", 1, nil, nil, func() (pkcs11.SessionHandle, error) {
-		h, err := t.m.ctx.OpenSession(id, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
-		if is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED) {
-			h, err = t.m.ctx.OpenSession(id, pkcs11.CKF_SERIAL_SESSION)
-		}
-		return h, err
-	}, func(h pkcs11.SessionHandle, err error) {
-		if err == nil {
-			_ = t.m.ctx.CloseSession(h)
-		}
-	})
+	_, err := detached(ctx, t.m, "open", 1, nil, nil, func() (struct{}, error) { return struct{}{}, s.begin() },
+		func(_ struct{}, err error) {
+			if err == nil {
+				_ = s.Close()
+			}
+		})
 	if err != nil {
 		return nil, s.told(ctx, err)
 	}
-	s.h = h
-	t.m.mu.Lock()
-	t.m.opened[s] = struct{}{}
-	t.m.mu.Unlock()
 	return s, nil
 }
 

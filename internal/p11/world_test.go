@@ -241,7 +241,7 @@ func managementKey(context.Context, card.PINRequest) ([]byte, error) {
 // load loads a module, or takes the one that was.
 func load(t testing.TB, path, arguments string) *Module {
 	t.Helper()
-	m, err := Open(path, Options{Arguments: arguments, Poll: 20 * time.Millisecond})
+	m, err := Open(context.Background(), path, Options{Arguments: arguments, Poll: 20 * time.Millisecond})
 	if errors.Is(err, ErrNoCgo) {
 		t.Skip(err)
 	}

@@ -3,6 +3,7 @@
 package cms
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -46,7 +47,7 @@ func softTokens(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		certs[label] = certify(key)
 	}
-	m, err := p11.Open(soft.module, p11.Options{})
+	m, err := p11.Open(context.Background(), soft.module, p11.Options{})
 	require.NoError(t, err)
 	for label, cert := range certs {
 		writeCertificate(t, m, label, cert)

@@ -1,7 +1,8 @@
 // A PKCS#11 module that stands in front of another one, for tests: it passes every
 // call on, and at the word of a control file hangs in one, answers a code in its
 // place, loses its answer, or holds it up. It can also give the token behind it a PIN
-// pad, take it out of its slot, and set its flags.
+// pad, take it out of its slot, for a moment too, swap two tokens behind its back, set
+// its flags, and give the handle of a session that it closed by itself to the next one.
 //
 // CK_C_INITIALIZE_ARGS.pReserved is the path of the control file, laid out as struct
 // control, which is shared with the test for as long as the process lives.
@@ -45,6 +46,9 @@ struct control {
 	uint32_t pad;     // logins without a passcode so far
 	uint32_t pad_code;
 	char pad_pin[64]; // what is entered on the pad
+	uint32_t blinks;  // slot lists in which the slots are empty
+	uint32_t swap[2]; // slots whose tokens are each in the other
+	uint32_t reuse;   // handle of a session that is closed, and is the next one's
 	struct knob knobs[calls];
 };
 
@@ -83,6 +87,20 @@ static uint32_t knock(int i, CK_RV *code)
 	}
 	return mode;
 }
+
+// at is the slot behind in which a slot's token is.
+static CK_SLOT_ID at(CK_SLOT_ID id)
+{
+	uint32_t a = control->swap[0], b = control->swap[1];
+
+	if (a == b)
+		return id;
+	return id == a ? b : id == b ? a : id;
+}
+
+static CK_SESSION_HANDLE alias, aliased; // a handle that was given again, and whose it is
+
+static CK_SESSION_HANDLE of(CK_SESSION_HANDLE s) { return alias && s == alias ? aliased : s; }
 
 static CK_RV leave(int i, uint32_t mode, CK_RV code, CK_RV rv)
 {
@@ -165,6 +183,12 @@ static CK_RV my_GetSlotList(CK_BBOOL present, CK_SLOT_ID_PTR ids, CK_ULONG_PTR n
 		*n = 0;
 		return leave(at_GetSlotList, mode, code, CKR_OK);
 	}
+	if (mode != refuse && present && control->blinks > 0) {
+		if (ids) // a list is two calls, of which the first asks how many there are
+			control->blinks--;
+		*n = 0;
+		return leave(at_GetSlotList, mode, code, CKR_OK);
+	}
 	return leave(at_GetSlotList, mode, code, mode == refuse ? code : behind->C_GetSlotList(present, ids, n));
 }
 
@@ -176,7 +200,7 @@ static CK_RV my_GetTokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO_PTR info)
 	if (!ready)
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	mode = knock(at_GetTokenInfo, &code);
-	rv = mode == refuse ? code : behind->C_GetTokenInfo(id, info);
+	rv = mode == refuse ? code : behind->C_GetTokenInfo(at(id), info);
 	if (rv == CKR_OK) {
 		info->flags |= control->set;
 		info->flags &= ~(CK_FLAGS)control->unset;
@@ -195,31 +219,56 @@ static CK_RV my_Login(CK_SESSION_HANDLE s, CK_USER_TYPE user, CK_UTF8CHAR_PTR pi
 	if (mode == refuse)
 		return leave(at_Login, mode, code, code);
 	if (!(control->set & CKF_PROTECTED_AUTHENTICATION_PATH))
-		return leave(at_Login, mode, code, behind->C_Login(s, user, pin, n));
+		return leave(at_Login, mode, code, behind->C_Login(of(s), user, pin, n));
 	if (pin)
 		return leave(at_Login, mode, code, CKR_ARGUMENTS_BAD);
 	control->pad++;
 	rv = control->pad_code;
 	if (rv == CKR_OK)
-		rv = behind->C_Login(s, user, (CK_UTF8CHAR_PTR)control->pad_pin, strlen(control->pad_pin));
+		rv = behind->C_Login(of(s), user, (CK_UTF8CHAR_PTR)control->pad_pin, strlen(control->pad_pin));
 	return leave(at_Login, mode, code, rv);
+}
+
+static CK_RV my_OpenSession(CK_SLOT_ID id, CK_FLAGS flags, CK_VOID_PTR app, CK_NOTIFY notify, CK_SESSION_HANDLE_PTR s)
+{
+	CK_RV code, rv;
+	uint32_t mode;
+
+	if (!ready)
+		return CKR_CRYPTOKI_NOT_INITIALIZED;
+	mode = knock(at_OpenSession, &code);
+	if (mode == refuse)
+		return leave(at_OpenSession, mode, code, code);
+	rv = behind->C_OpenSession(at(id), flags, app, notify, s);
+	if (rv == CKR_OK && control->reuse) {
+		alias = control->reuse;
+		behind->C_CloseSession(alias);
+		aliased = *s;
+		*s = alias;
+		control->reuse = 0;
+	}
+	return leave(at_OpenSession, mode, code, rv);
 }
 
 CALL(GetInfo, (CK_INFO_PTR a), (a))
 CALL(GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO_PTR b), (a, b))
-CALL(GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE_PTR b, CK_ULONG_PTR c), (a, b, c))
-CALL(OpenSession, (CK_SLOT_ID a, CK_FLAGS b, CK_VOID_PTR c, CK_NOTIFY d, CK_SESSION_HANDLE_PTR e), (a, b, c, d, e))
-CALL(CloseSession, (CK_SESSION_HANDLE a), (a))
-CALL(Logout, (CK_SESSION_HANDLE a), (a))
-CALL(FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (a, b, c))
-CALL(FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE_PTR b, CK_ULONG c, CK_ULONG_PTR d), (a, b, c, d))
-CALL(FindObjectsFinal, (CK_SESSION_HANDLE a), (a))
-CALL(GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE_PTR c, CK_ULONG d), (a, b, c, d))
-CALL(SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
-CALL(Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e), (a, b, c, d, e))
-CALL(GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBUTE_PTR c, CK_ULONG d, CK_ATTRIBUTE_PTR e, CK_ULONG f, CK_OBJECT_HANDLE_PTR g, CK_OBJECT_HANDLE_PTR h), (a, b, c, d, e, f, g, h))
-CALL(CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c, CK_OBJECT_HANDLE_PTR d), (a, b, c, d))
-CALL(DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b))
+CALL(GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE_PTR b, CK_ULONG_PTR c), (at(a), b, c))
+CALL(CloseSession, (CK_SESSION_HANDLE a), (of(a)))
+CALL(Logout, (CK_SESSION_HANDLE a), (of(a)))
+CALL(FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (of(a), b, c))
+CALL(FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE_PTR b, CK_ULONG c, CK_ULONG_PTR d), (of(a), b, c, d))
+CALL(FindObjectsFinal, (CK_SESSION_HANDLE a), (of(a)))
+CALL(GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE_PTR c, CK_ULONG d), (of(a), b, c, d))
+CALL(SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (of(a), b, c))
+CALL(Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e), (of(a), b, c, d, e))
+CALL(GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBUTE_PTR c, CK_ULONG d, CK_ATTRIBUTE_PTR e, CK_ULONG f, CK_OBJECT_HANDLE_PTR g, CK_OBJECT_HANDLE_PTR h), (of(a), b, c, d, e, f, g, h))
+CALL(CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c, CK_OBJECT_HANDLE_PTR d), (of(a), b, c, d))
+CALL(DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (of(a), b))
+
+static CK_RV my_GetSessionInfo(CK_SESSION_HANDLE s, CK_SESSION_INFO_PTR info)
+{
+	return ready ? behind->C_GetSessionInfo(of(s), info) : CKR_CRYPTOKI_NOT_INITIALIZED;
+}
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 {
@@ -227,6 +276,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 	list.version.minor = 40;
 #define SET(name) list.C_##name = my_##name;
 	CALLS(SET)
+	list.C_GetSessionInfo = my_GetSessionInfo;
 	list.C_GetFunctionList = C_GetFunctionList;
 	*out = &list;
 	return CKR_OK;
