@@ -63,6 +63,13 @@ func (w *world) sound(what string) {
 	require.Positive(w.t, pairs, "%s: nothing is left to sign with", what)
 	if len(w.ops(changes...)) > 0 {
 		require.NotNil(w.t, w.hold(), "%s: the card was changed and is on no hold", what) // P4
+		for _, p := range w.onCard() {
+			if p.key && p.cert != nil { // and goes by its certificates to other modules
+				h, err := w.dir.Hold(sumOfDER(p.cert.Raw))
+				require.NoError(w.t, err)
+				require.NotNil(w.t, h, "%s: serial %x is on no hold", what, p.cert.SerialNumber)
+			}
+		}
 	}
 	retired := 0
 	for _, e := range w.ops(testcard.OpDestroy) {

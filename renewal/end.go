@@ -101,7 +101,7 @@ func (r *run) stopped(cause error) (Result, error) {
 	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), waysOn(cause, begun)...)
 	if begun {
 		res.Text = "The renewal stopped before it was finished. " + atStep(res.Step) + " " + advice(cause)
-		if h, err := r.dir.Hold(r.id); h != nil || err != nil {
+		if h, err := r.dir.Hold(r.v.names...); h != nil || err != nil {
 			res.Text += " Nothing is lost. The card cannot sign until its renewal is finished or given up."
 		}
 	}
@@ -137,7 +137,7 @@ func (r *run) giveUp(ctx context.Context, up *giveUp) (Result, error) {
 	}
 	var hold *state.Hold
 	if err == nil {
-		hold, err = r.dir.Hold(r.id)
+		hold, err = r.dir.Hold(r.v.names...)
 	}
 	if err != nil {
 		if up.err != nil {
@@ -190,7 +190,7 @@ func (r *run) putBack(ctx context.Context) error {
 	hard := context.WithoutCancel(ctx)
 	ours := slices.ContainsFunc(r.v.objects, func(o card.Object) bool { return bytes.Equal(o.ID, r.p.plan.NewID) })
 	if ours && r.signsWithout(r.p.plan.NewID) {
-		if hold, err := r.dir.Hold(r.id); err != nil {
+		if hold, err := r.dir.Hold(r.v.names...); err != nil {
 			return err
 		} else if hold == nil {
 			if err := r.hold(hard); err != nil {
@@ -204,7 +204,7 @@ func (r *run) putBack(ctx context.Context) error {
 	if err := r.record(r.p.id, signing.EventGivenUp, r.judge(), r.p.why); err != nil {
 		return err
 	}
-	if hold, err := r.dir.Hold(r.id); err != nil {
+	if hold, err := r.dir.Hold(r.v.names...); err != nil {
 		return err
 	} else if hold != nil {
 		expect := r.p.plan.OldCertificate
@@ -248,6 +248,8 @@ func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 	defer leave()
 	p, up := run.p, &giveUp{why: whyAsked}
 	switch {
+	case elsewhere(run.v, run.held) && run.held.Phase == state.Renewing:
+		return run.leaveElsewhere(ctx)
 	case p == nil || p.finished || p.done[StepReseat] || p.reseated(run.held):
 		res := run.result(Refusal, "No renewal of this card is under way.")
 		res.Step = ""
@@ -263,4 +265,19 @@ func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 		}
 	}
 	return run.giveUp(ctx, up)
+}
+
+// leaveElsewhere gives up a renewal that was begun through other card software, whose
+// journal is not at hand: what it left on the card stays, and the card signs again with
+// the certificate that is on it, judged as ever, once it was re-seated.
+func (r *run) leaveElsewhere(ctx context.Context) (Result, error) {
+	if r.v.serr != nil {
+		return ended(r.result(Refusal, textElsewhere, askIT, askRA, usePaper), r.v.serr)
+	}
+	if err := r.reexpect(ctx, whyAsked); err != nil {
+		return r.stopped(err)
+	}
+	res := r.result(ReseatCard, whyText[whyAsked]+" Take the card out, put it back in and enter your passcode.", reseat, askRA)
+	res.Step = StepReseat
+	return res, nil
 }

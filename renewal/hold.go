@@ -3,7 +3,9 @@ package renewal
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/rxguard/rxguard/internal/card"
@@ -26,23 +28,56 @@ func (r *run) keepHold(ctx context.Context) error {
 	if !r.p.done[StepHold] || r.p.begun[StepReseat] {
 		return nil
 	}
-	h, err := r.dir.Hold(r.id)
+	h, err := r.dir.Hold(r.v.names...)
 	if err != nil || h != nil && h.ID == r.p.id && h.Phase == state.Renewing {
 		return err
 	}
 	return r.hold(ctx)
 }
 
-// setHold writes a hold under the card's exclusive lock, which waits for a
-// signature under way.
+// nameNew adds the new certificate to the card's hold, before it is on the card: to
+// another module the card goes by its certificates.
+func (r *run) nameNew(ctx context.Context) error {
+	h, err := r.dir.Hold(r.v.names...)
+	if err != nil || h != nil && slices.Contains(h.Certificates, sumOfDER(r.p.cert)) {
+		return err
+	}
+	return r.setHold(ctx, r.p.id, state.Renewing, "")
+}
+
+// sumOfDER names a certificate.
+func sumOfDER(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// certificates are those that the card has or gets in this renewal to sign with.
+func (r *run) certificates() []string {
+	sums := slices.Clone(r.v.certs)
+	if r.p != nil {
+		sums = append(sums, r.p.plan.OldCertificate)
+		if len(r.p.cert) > 0 {
+			sums = append(sums, sumOfDER(r.p.cert))
+		}
+	}
+	slices.Sort(sums)
+	return slices.Compact(sums)
+}
+
+// setHold writes a hold under the exclusive locks of the card's names, which wait for a
+// signature under way, through whatever module.
 func (r *run) setHold(ctx context.Context, id string, phase state.Phase, expect string) error {
-	unlock, err := r.dir.Lock(ctx, r.id, true)
+	h := state.Hold{ID: id, Card: r.id, Certificates: r.certificates(), Serial: r.v.info.Serial, Label: r.v.info.Label,
+		Phase: phase, Since: time.Now(), Expect: expect}
+	if elsewhere(r.v, r.held) {
+		h.Card = r.held.Card
+	}
+	unlock, err := r.dir.LockAll(ctx, append([]string{h.Card}, h.Certificates...)...)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	h := state.Hold{ID: id, Card: r.id, Serial: r.v.info.Serial, Label: r.v.info.Label, Phase: phase, Since: time.Now(), Expect: expect}
-	if old, err := r.dir.Hold(r.id); err == nil && old != nil && old.ID == id {
+	if old, err := r.dir.Hold(r.v.names...); err == nil && old != nil && old.ID == id {
 		h.Since = old.Since
 	}
 	if err := r.crash("before hold " + string(phase)); err != nil {
@@ -54,7 +89,7 @@ func (r *run) setHold(ctx context.Context, id string, phase state.Phase, expect 
 	if err := r.crash("after hold " + string(phase)); err != nil {
 		return err
 	}
-	card.Refresh(r.c.Card)
+	card.Reread(r.c.Card)
 	return nil
 }
 
@@ -80,7 +115,7 @@ func (r *run) release(ctx context.Context) error {
 // certificate since. The old certificate of a card that was renewed, seen again,
 // is no such one.
 func orphaned(v *view, p *progress, h *state.Hold) bool {
-	if h == nil || v.serr != nil || p != nil && !p.finished && !p.done[StepReseat] {
+	if h == nil || elsewhere(v, h) || v.serr != nil || p != nil && !p.finished && !p.done[StepReseat] {
 		return false
 	}
 	sum := v.signing.Certificate.Info().SHA256
@@ -90,8 +125,8 @@ func orphaned(v *view, p *progress, h *state.Hold) bool {
 
 // reexpect lets an orphaned hold end with the certificate that is on the card now,
 // which the guard judges as ever.
-func (r *run) reexpect(ctx context.Context) error {
-	if err := r.record(r.held.ID, signing.EventGivenUp, r.judge(), whyChanged); err != nil {
+func (r *run) reexpect(ctx context.Context, why string) error {
+	if err := r.record(r.held.ID, signing.EventGivenUp, r.judge(), why); err != nil {
 		return err
 	}
 	// Under another id: a re-seat that was seen under the hold as it was, here or in

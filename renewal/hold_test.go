@@ -26,38 +26,54 @@ func TestASecondProcess(t *testing.T) {
 		return
 	}
 	w := newWorld(t)
-	second := func() string {
+	second := func(module string) string {
 		t.Helper()
 		require.NoError(t, w.sim.Save(filepath.Join(filepath.Dir(w.dir.Path()), "card.json")))
 		cmd := exec.Command(os.Args[0], "-test.run=^TestASecondProcess$", "-test.v")
-		cmd.Env = append(os.Environ(), name+"="+filepath.Dir(w.dir.Path()))
+		cmd.Env = append(os.Environ(), name+"="+filepath.Dir(w.dir.Path()), moduleName+"="+module)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	assert.Contains(t, second(), "signing: allowed")
+	for _, m := range []string{"the same module", "another module"} {
+		assert.Contains(t, second(m), "signing: allowed")
+	}
 
-	said := ""
+	said := map[string]string{}
 	w.ca.answer = func(_ int, r Request) (Answer, error) {
-		said = second()
+		for _, m := range []string{"the same module", "another module"} {
+			said[m] = second(m)
+		}
 		return w.ca.issue(r)
 	}
 	w.mustRenew()
-	assert.Contains(t, said, "signing: on_hold_renewal")
-	assert.Contains(t, said, fmt.Sprintf("renewing: refused: This card is being renewed by another program (process %d since", os.Getpid()))
+	for m, said := range said {
+		assert.Contains(t, said, "signing: on_hold_renewal", m)
+		assert.Contains(t, said, fmt.Sprintf("renewing: refused: This card is being renewed by another program (process %d since", os.Getpid()), m)
 
-	assert.Contains(t, second(), "signing: on_hold\n", "not seen re-seated by that process")
+		assert.Contains(t, second(m), "signing: on_hold\n", "not seen re-seated by that process")
+	}
 	w.reseat()
-	assert.Contains(t, second(), "signing: on_hold\n")
+	for m := range said {
+		assert.Contains(t, second(m), "signing: on_hold\n", m)
+	}
 	_, err := w.renewer().Finish(t.Context(), w.signer())
 	require.NoError(t, err)
-	assert.Contains(t, second(), "signing: allowed")
+	for m := range said {
+		assert.Contains(t, second(m), "signing: allowed", m)
+	}
 }
+
+// moduleName says through which module the second process has the card.
+const moduleName = "RXGUARD_TEST_SECOND_MODULE"
 
 func secondProcess(t *testing.T, dir string) {
 	sim, err := testcard.Load(filepath.Join(dir, "card.json"))
 	require.NoError(t, err)
 	w := &world{t: t, sim: sim, dir: state.At(filepath.Join(dir, "state")), person: &person{pin: thePIN}, ca: &authority{}, rec: &memory{}, now: theTime}
+	if os.Getenv(moduleName) == "another module" {
+		w.as = otherwise
+	}
 	w.g, err = guard.New(guard.Config{}) // by which the card is not affected
 	require.NoError(t, err)
 	w.restart()

@@ -145,6 +145,9 @@ func (r *run) writeCertificate(ctx context.Context) error {
 	if r.newIsWritten() {
 		return nil
 	}
+	if err := r.nameNew(ctx); err != nil {
+		return err
+	}
 	if err := r.v.s.WriteCertificate(ctx, id, r.p.plan.NewLabel, r.p.cert); err != nil {
 		return err
 	}

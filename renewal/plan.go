@@ -60,11 +60,11 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 		return Plan{}, err
 	}
 	defer v.s.Close()
-	j, err := openJournal(r.dir.Path(), v.info.ID())
+	j, err := openJournal(r.dir.Path(), v.id)
 	if err != nil {
 		return Plan{}, err
 	}
-	hold, err := r.dir.Hold(v.info.ID())
+	hold, err := r.dir.Hold(v.names...)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -81,6 +81,14 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 	return p
 }
 
+// elsewhere tells whether the card's renewal is kept under another name: it was begun
+// through another PKCS#11 module, or an earlier version of the one in use, whose
+// CKA_IDs need not be the same. Nobody goes on with it here; giving it up and
+// re-seating the card are the same through each.
+func elsewhere(v *view, h *state.Hold) bool { return h != nil && h.Card != v.id }
+
+const textElsewhere = "A renewal of this card was begun with other card software. Go on with that software, or give the renewal up."
+
 const textReseat = "This card waits to be taken out and put back in."
 
 func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
@@ -94,6 +102,10 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		return p
 	}
 	switch {
+	case elsewhere(v, hold) && hold.Phase == state.Renewing:
+		return no(Refusal, textElsewhere, askIT, askRA, usePaper)
+	case elsewhere(v, hold):
+		return no(ReseatCard, textReseat, reseat)
 	case last.reseated(hold): // finished but for the last line of its journal
 	case last != nil && !last.finished && !last.done[StepReseat]:
 		p.Resumes = last.next()

@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,6 +98,9 @@ type view struct {
 	s       card.Session
 	info    card.Info
 	objects []card.Object
+	id      string   // under which the card's renewals are kept
+	certs   []string // SHA-256 of the certificates that it may sign with
+	names   []string // by which a hold on it is found
 	signing card.Pair
 	serr    error // why there is no signing pair
 	auth    card.Pair
@@ -111,17 +115,15 @@ func (r *Renewer) open(ctx context.Context) (*view, error) {
 	if card.Closed(r.c.Card) {
 		return nil, fmt.Errorf("renewal: %w", card.ErrClosed)
 	}
-	s, err := card.TokenOf(r.c.Card).Open(ctx)
+	var v *view
+	_, err := card.Read(ctx, card.TokenOf(r.c.Card), func(s card.Session) (err error) {
+		v = &view{s: s}
+		if v.info, err = s.Info(ctx); err == nil {
+			err = v.look(ctx)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	v := &view{s: s}
-	if v.info, err = s.Info(ctx); err == nil {
-		err = v.look(ctx)
-	}
-	if err != nil {
-		err = card.Pulled(card.TokenOf(r.c.Card), s.Insertion(), err)
-		_ = s.Close()
 		return nil, err
 	}
 	return v, nil
@@ -134,8 +136,13 @@ func (v *view) look(ctx context.Context) error {
 		return err
 	}
 	v.objects = objects
-	v.signing, v.serr = card.SigningPair(objects)
-	v.auth, v.aerr = card.AuthenticationPair(objects)
+	cs := card.CertificatesOf(objects, false)
+	v.signing, v.serr = cs.Signing()
+	v.auth, v.aerr = cs.Authentication()
+	v.certs, v.names = cs.Candidates(), cs.Names(v.info)
+	if v.id == "" { // it stays what it was when the card was opened
+		v.id = cs.ID(v.info)
+	}
 	return nil
 }
 
@@ -155,32 +162,43 @@ func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
 		leave()
 		return nil, nil, &Error{Result{Outcome: o, Text: text, Serial: v.info.Serial, Label: v.info.Label, Remedies: ways}, err}
 	}
-	id := v.info.ID()
-	free, err := r.dir.TryRenewal(ctx, id)
-	switch {
-	case errors.Is(err, state.ErrBusy):
-		_, who, _ := strings.Cut(err.Error(), state.ErrBusy.Error()+": ")
-		return fail(Refusal, "This card is being renewed by another program ("+who+"). Wait until it has finished.", err, askIT, usePaper)
-	case err != nil:
-		return fail(Refusal, "The renewal cannot start. This computer's folder for renewals cannot be written. The card was not changed.", err, askIT, usePaper)
+	for {
+		certs := v.certs
+		names := append([]string{v.id}, certs...)
+		if h, err := r.dir.Hold(v.names...); err == nil && elsewhere(v, h) {
+			names = append(names, h.Card)
+		}
+		free, err := r.dir.TryRenewal(ctx, names...)
+		switch {
+		case errors.Is(err, state.ErrBusy):
+			_, who, _ := strings.Cut(err.Error(), state.ErrBusy.Error()+": ")
+			return fail(Refusal, "This card is being renewed by another program ("+who+"). Wait until it has finished.", err, askIT, usePaper)
+		case err != nil:
+			return fail(Refusal, "The renewal cannot start. This computer's folder for renewals cannot be written. The card was not changed.", err, askIT, usePaper)
+		}
+		unlock = free
+		// Whoever had the lock until now may have changed the card.
+		if err := v.look(ctx); err != nil {
+			return fail(Resumable, "The card could not be read. "+advice(err), err, waysOn(err, false)...)
+		}
+		if slices.Equal(certs, v.certs) {
+			break
+		}
+		free() // it goes by other names now
+		unlock = func() {}
 	}
-	unlock = free
-	// Whoever had the lock until now may have changed the card.
-	if err := v.look(ctx); err != nil {
-		return fail(Resumable, "The card could not be read. "+advice(err), err, waysOn(err, false)...)
-	}
-	j, err := openJournal(r.dir.Path(), id)
+	j, err := openJournal(r.dir.Path(), v.id)
 	if err != nil {
 		return fail(Refusal, "What was written down about an earlier renewal of this card cannot be read.", err, askIT, askRA, usePaper)
 	}
-	hold, err := r.dir.Hold(id)
+	hold, err := r.dir.Hold(v.names...)
 	if err != nil {
 		return fail(Refusal, "It cannot be told whether this card waits for the end of a renewal.", err, askIT, askRA, usePaper)
 	}
 	r.mu.Lock()
 	r.last = v.info.Serial
 	r.mu.Unlock()
-	return &run{Renewer: r, v: v, j: j, id: id, p: j.last(), held: hold}, leave, nil
+	return &run{Renewer: r, v: v, j: j, id: v.id, p: j.last(), held: hold}, leave, nil
 }
 
 // snapshot is the view for the guard, without the hold.

@@ -50,7 +50,7 @@ func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
 		res.Old = &plan.Old
 	}
 	if orphaned(r.v, r.p, r.held) {
-		if err := r.reexpect(ctx); err != nil {
+		if err := r.reexpect(ctx, whyChanged); err != nil {
 			return r.stopped(err)
 		}
 	}

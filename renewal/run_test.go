@@ -214,7 +214,7 @@ func TestALostHoldIsPutBackBeforeTheCardIsChangedFurther(t *testing.T) {
 	w.sim.Hook(testcard.On(testcard.OpWriteCertificate, false, 1, func() error { return errors.New("broken") }))
 	res, err := w.renewer().Renew(t.Context(), nil)
 	ends(t, res, err, Resumable)
-	require.NoError(t, w.dir.ReleaseHold(w.id, w.hold().ID))
+	require.NoError(t, w.dir.ReleaseHold(w.hold().ID, w.id))
 
 	w.sim.Hook(testcard.On(testcard.OpWriteCertificate, false, 1, func() error {
 		assert.NotNil(t, w.hold())
@@ -225,7 +225,7 @@ func TestALostHoldIsPutBackBeforeTheCardIsChangedFurther(t *testing.T) {
 
 	w = newWorld(t)
 	w.mustBegin(StepKey)
-	require.NoError(t, w.dir.ReleaseHold(w.id, w.hold().ID))
+	require.NoError(t, w.dir.ReleaseHold(w.hold().ID, w.id))
 	w.sim.Hook(testcard.On(testcard.OpDestroy, false, 1, func() error {
 		assert.NotNil(t, w.hold())
 		return nil
@@ -389,7 +389,7 @@ func TestARenewalThatWaitedForTheLockLooksAtTheCardAgain(t *testing.T) {
 		w.sim.Hook(nil)
 		w.mustRenew()
 		h := w.hold()
-		require.NoError(t, w.dir.ReleaseHold(w.id, h.ID))
+		require.NoError(t, w.dir.ReleaseHold(h.ID, w.id))
 		return nil
 	}))
 	res, err := r.Renew(t.Context(), nil)

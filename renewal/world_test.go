@@ -200,6 +200,7 @@ type world struct {
 	g      *guard.Guard
 	now    time.Time
 	card   *signing.Card
+	as     func(card.Token) card.Token // how the module words the card; nil: as it is
 }
 
 type setUp struct {
@@ -207,6 +208,7 @@ type setUp struct {
 	notice noticeConfig
 	good   bool // the card is not affected
 	dir    string
+	as     func(card.Token) card.Token
 }
 
 func newWorld(t testing.TB, how ...func(*setUp)) *world {
@@ -233,7 +235,7 @@ func newWorld(t testing.TB, how ...func(*setUp)) *world {
 	w := &world{
 		t: t, sim: sim, old: old, dir: state.At(u.dir), person: &person{pin: thePIN}, ca: &authority{}, rec: &memory{},
 		id: card.Info{Manufacturer: testcard.Manufacturer, Model: testcard.Model, Serial: u.card.Serial}.ID(),
-		g:  guardBy(t, u.notice), now: theTime,
+		g:  guardBy(t, u.notice), now: theTime, as: u.as,
 	}
 	w.restart()
 	t.Cleanup(func() { assert.NoError(t, w.card.Close()) })
@@ -247,8 +249,12 @@ func (w *world) restart() {
 		require.NoError(w.t, w.card.Close())
 	}
 	var err error
+	token := w.sim.Token()
+	if w.as != nil {
+		token = w.as(token)
+	}
 	w.card, err = signing.Open(context.Background(), signing.Config{
-		Reader: card.NewReader(w.sim.Token(), w.dir.Path()), PIN: w.person.enter, LastTry: w.person.lastTry,
+		Reader: card.NewReader(token, w.dir.Path()), PIN: w.person.enter, LastTry: w.person.lastTry,
 	})
 	require.NoError(w.t, err)
 }
@@ -528,6 +534,45 @@ func openToken(t *testing.T, w *world, token card.Token) *signing.Card {
 	c, err := signing.Open(t.Context(), signing.Config{Reader: card.NewReader(token, w.dir.Path()), PIN: w.person.enter})
 	require.NoError(t, err)
 	return c
+}
+
+// renamed is a token of which the module says something else than the card's own.
+type renamed struct {
+	card.Token
+	to func(*card.Info)
+}
+
+func (r renamed) Open(ctx context.Context) (card.Session, error) {
+	s, err := r.Token.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return renamedSession{s, r.to}, nil
+}
+
+type renamedSession struct {
+	card.Session
+	to func(*card.Info)
+}
+
+func (s renamedSession) Info(ctx context.Context) (card.Info, error) {
+	i, err := s.Session.Info(ctx)
+	if err == nil {
+		s.to(&i)
+	}
+	return i, err
+}
+
+// otherwise is the card as another PKCS#11 module words it.
+func otherwise(t card.Token) card.Token {
+	return renamed{t, func(i *card.Info) {
+		i.Manufacturer, i.Model, i.Serial = "piv_II", "PKCS#15 emulated", "b8"+i.Serial
+	}}
+}
+
+// serialless is a card that does not say its serial number.
+func serialless(t card.Token) card.Token {
+	return renamed{t, func(i *card.Info) { i.Serial = "" }}
 }
 
 // reader is one reader with several cards, of which one is in it.

@@ -1,6 +1,7 @@
 package signing_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -73,6 +74,54 @@ func Example() {
 	// Output:
 	// the guard says: allowed
 	// signature of 256 bytes
+}
+
+// A message with several prescriptions is signed under one passcode entry, and keeps
+// every byte outside the signatures.
+func ExampleSignEach() {
+	ctx := context.Background()
+	kit, err := signingtest.New(signingtest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kit.Close()
+	card, err := signing.Open(ctx, signing.Config{Reader: kit.Reader(), PIN: kit.PIN})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer card.Close()
+	g, err := guard.New(guard.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	record, err := signing.OpenRecord(filepath.Join(kit.Dir(), "decisions.jsonl"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer record.Close()
+	signer, err := signing.New(card, g, record)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	message, err := eps.ParseMessage(signingtest.Message(signingtest.MessageConfig{Prescriptions: 3}), eps.ReadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	outcomes, err := signing.SignEach(ctx, signer, message.Prescriptions(), nil)
+	if err != nil {
+		log.Fatal(err) // a *signing.BatchError: some may be signed
+	}
+	var signatures []*eps.SignedPrescription
+	for _, o := range outcomes {
+		signatures = append(signatures, o.Signed)
+	}
+	signed, err := message.Fill(signatures...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(bytes.Count(signed, []byte("<SignatureValue>")))
+	// Output: 3
 }
 
 // A refusal carries the verdict, with what the person should do; the record keeps

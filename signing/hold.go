@@ -13,7 +13,8 @@ import (
 // EndHold asks for the passcode and ends the hold on a card that this process saw
 // taken out and put back after its renewal, with the certificate on it that the
 // renewal left. A card that is not on hold needs nothing, and nothing is asked.
-// The login serves the signatures that follow.
+// The login serves the signatures that follow, unless the key wants one for each.
+// Which PKCS#11 module the renewal was made through does not matter.
 //
 // Errors: a *guard.Refused while the conditions are not met (the card was not seen
 // re-seated, its renewal is not finished, another certificate is on it), a
@@ -41,7 +42,10 @@ func (s *Signer) endHoldInTurn(ctx context.Context) error {
 			s.drop()
 			return err
 		}
-		d.loggedIn = !d.pair.AlwaysAuthenticate
+		d.loggedIn, d.signed = !d.pair.AlwaysAuthenticate, 0
+		if !d.loggedIn && d.s.Logout(ctx) != nil {
+			s.drop() // nothing is kept that no signature will use
+		}
 		return nil
 	default:
 		v := onlyHold(s.g, snap, s.now())
@@ -66,7 +70,7 @@ func onlyHold(g *guard.Guard, s guard.Snapshot, at time.Time) guard.Verdict {
 }
 
 // endHold asks for the passcode in d's session, which opened after the card was
-// put back, and ends the hold under the card's exclusive lock.
+// put back, and ends the hold under the exclusive locks of the card's names.
 func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	id := card.Reseated(s.card)
 	// Log out first: a login that another session of this application still had
@@ -77,7 +81,7 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	if err := s.enter(ctx, d, card.ToReseat); err != nil {
 		return err
 	}
-	unlock, err := s.dir.Lock(ctx, d.id, true)
+	unlock, err := s.dir.LockAll(ctx, d.names...)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	if card.Reseated(s.card) != id {
 		return card.Errorf(card.Removed, "end the hold", "the card was taken out while its passcode was asked")
 	}
-	hold, err := s.dir.Hold(d.id)
+	hold, err := s.dir.Hold(d.names...)
 	if err != nil || hold == nil {
 		return err
 	}
@@ -98,10 +102,13 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	}
 	e := EntryOf(EventHoldEnded, s.g.Judge(s.unheld(d), s.now()))
 	e.Renewal = hold.ID
+	if hold.Card != d.names[0] {
+		e.Cause = "held_by_certificate" // under another name of the card, as another module words it
+	}
 	if err := s.rec.Record(ctx, e); err != nil {
 		return fmt.Errorf("signing: the end of the hold could not be recorded, so the card stays on hold: %w", err)
 	}
-	if err := s.dir.ReleaseHold(d.id, hold.ID); err != nil {
+	if err := s.dir.ReleaseHold(hold.ID, d.names...); err != nil {
 		return err
 	}
 	card.SetReseated(s.card, "")

@@ -330,9 +330,9 @@ func TestNoHoldBeginsWhileASignatureIsUnderWay(t *testing.T) {
 		looked := false
 		w.sim.Hook(testcard.On(testcard.OpSign, after, 1, func() error {
 			looked = true
-			_, err := w.dir.Lock(ended, w.id, true)
+			_, err := w.dir.Lock(ended, w.certificate().SHA256, true)
 			assert.ErrorIs(t, err, context.Canceled, "a signature is under way")
-			shared, err := w.dir.Lock(ended, w.id, false)
+			shared, err := w.dir.Lock(ended, w.certificate().SHA256, false)
 			if assert.NoError(t, err, "another signature may be made") {
 				shared()
 			}
@@ -341,7 +341,7 @@ func TestNoHoldBeginsWhileASignatureIsUnderWay(t *testing.T) {
 		_, err := Sign(t.Context(), w.signer, document(t, "one"))
 		require.NoError(t, err)
 		assert.True(t, looked)
-		unlock, err := w.dir.Lock(ended, w.id, true)
+		unlock, err := w.dir.Lock(ended, w.certificate().SHA256, true)
 		require.NoError(t, err, "the signature is over")
 		unlock()
 	}
@@ -349,7 +349,7 @@ func TestNoHoldBeginsWhileASignatureIsUnderWay(t *testing.T) {
 
 func TestASignatureWaitsForAHoldThatIsBeingSet(t *testing.T) {
 	w := newWorld(t)
-	unlock, err := w.dir.Lock(t.Context(), w.id, true)
+	unlock, err := w.dir.Lock(t.Context(), w.certificate().SHA256, true)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	w.sim.Hook(testcard.On(testcard.OpLogin, true, 1, func() error {
@@ -429,7 +429,7 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 	})
 	t.Run("another process ended it", func(t *testing.T) {
 		w := begin(t)
-		w.person.during = func(context.Context) { require.NoError(t, w.dir.ReleaseHold(w.id, theHoldID)) }
+		w.person.during = func(context.Context) { require.NoError(t, w.dir.ReleaseHold(theHoldID, w.id)) }
 		require.NoError(t, w.signer.EndHold(t.Context()))
 		w.only()
 	})
@@ -448,7 +448,7 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 	})
 	t.Run("it waits for signatures of other processes", func(t *testing.T) {
 		w := begin(t)
-		unlock, err := w.dir.Lock(t.Context(), w.id, false)
+		unlock, err := w.dir.Lock(t.Context(), w.certificate().SHA256, false)
 		require.NoError(t, err)
 		defer unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond) // as long as it likes to wait

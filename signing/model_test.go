@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,138 +22,191 @@ import (
 
 // modelCard is what the model knows of one card.
 type modelCard struct {
-	sim      *testcard.Card
-	id       string
-	expect   string // SHA-256 of its certificate
-	hold     *state.Hold
-	damaged  bool   // the hold file
-	out      string // the hold that it was seen to be taken out under
-	reseated string // the hold that it was seen to be put back under
-	signed   int
+	sim     *testcard.Card
+	ids     [2]string // by each module
+	expect  string    // SHA-256 of its certificate
+	hold    *state.Hold
+	damaged map[string]bool // hold files, by name
+	signed  int
+
+	// What each module's process saw.
+	out      [2]string // the hold that it was seen to be taken out under
+	reseated [2]string // the hold that it was seen to be put back under
 }
 
-// may tells whether the card may sign when the right passcode is entered.
-func (c *modelCard) may() bool {
-	return !c.damaged && (c.hold == nil || c.hold.Phase == state.Reseat && c.reseated == c.hold.ID && c.hold.Expect == c.expect)
+// unknown tells whether a module cannot tell the hold.
+func (c *modelCard) unknown(m int) bool { return c.damaged[c.ids[m]] || c.damaged[c.expect] }
+
+// held is the hold that a module finds: one that names no certificate is found by the
+// name that it was set under.
+func (c *modelCard) held(m int) *state.Hold {
+	if c.hold == nil || c.hold.Card != c.ids[m] && !slices.Contains(c.hold.Certificates, c.expect) {
+		return nil
+	}
+	return c.hold
 }
 
-// machine drives two cards, one reader and one Signer at random beside a model of
-// the rule that a card on hold signs nothing until it was seen re-seated and its
-// passcode was entered.
+// may tells whether the card may sign through a module when the right passcode is
+// entered.
+func (c *modelCard) may(m int) bool {
+	h := c.held(m)
+	return !c.unknown(m) && (h == nil || h.Phase == state.Reseat && c.reseated[m] == h.ID && h.Expect == c.expect)
+}
+
+// machine drives two cards and one reader at random, through two PKCS#11 modules that
+// word the cards each in its way and a Signer for each, beside a model of the rule that
+// a card on hold signs nothing until it was seen re-seated and its passcode was entered.
 type machine struct {
 	dir    state.Dir
 	reader *slot
 	cards  [2]*modelCard
 	in     *modelCard
-	ids    int
+	holds  int
 
-	person *person
-	card   *Card
-	signer *Signer
-	stop   func()
+	person  *person
+	modules [2]struct {
+		card   *Card
+		signer *Signer
+	}
+	stop func()
 }
 
 func (m *machine) open(t *rapid.T) {
-	var err error
-	m.card, err = Open(context.Background(), Config{Reader: card.NewReader(m.reader, m.dir.Path()), PIN: m.person.enter})
-	require.NoError(t, err)
-	m.signer, err = NewAsOf(m.card, builtin(t), &memory{}, func() time.Time { return allowedAt })
-	require.NoError(t, err)
 	// Somebody looks at the card all the time.
 	ctx, cancel := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
-	g, c := builtin(t), m.card
-	looking.Go(func() {
-		for ctx.Err() == nil {
-			changed := c.Changed()
-			_, _ = g.CheckAt(ctx, c, allowedAt)
-			select {
-			case <-changed:
-			case <-ctx.Done():
+	for i, token := range []card.Token{m.reader, otherwise(m.reader)} {
+		c, err := Open(context.Background(), Config{Reader: card.NewReader(token, m.dir.Path()), PIN: m.person.enter})
+		require.NoError(t, err)
+		m.modules[i].card = c
+		m.modules[i].signer, err = NewAsOf(c, builtin(t), &memory{}, func() time.Time { return allowedAt })
+		require.NoError(t, err)
+		g := builtin(t)
+		looking.Go(func() {
+			for ctx.Err() == nil {
+				changed := c.Changed()
+				_, _ = g.CheckAt(ctx, c, allowedAt)
+				select {
+				case <-changed:
+				case <-ctx.Done():
+				}
 			}
-		}
-	})
+		})
+	}
 	m.stop = func() {
 		cancel()
 		looking.Wait()
-		require.NoError(t, c.Close())
+		for _, p := range m.modules {
+			require.NoError(t, p.card.Close())
+		}
 	}
 }
 
-// removed and inserted are what the running process sees.
+func (m *machine) refresh() {
+	for _, p := range m.modules {
+		card.Refresh(p.card)
+	}
+}
+
+// removed and inserted are what the running processes see.
 func (m *machine) removed() {
 	c := m.in
-	m.in, c.reseated = nil, ""
-	if c.hold != nil && !c.damaged && c.hold.Phase == state.Reseat {
-		c.out = c.hold.ID
+	m.in, c.reseated = nil, [2]string{}
+	for i := range m.modules {
+		if h := c.held(i); h != nil && !c.unknown(i) && h.Phase == state.Reseat {
+			c.out[i] = h.ID
+		}
 	}
 }
 
 func (m *machine) inserted(c *modelCard) {
 	m.in = c
-	if c.damaged {
-		return // not known, so not forgotten either
+	for i := range m.modules {
+		if c.unknown(i) {
+			continue // not known, so not forgotten either
+		}
+		if h := c.held(i); h != nil && h.Phase == state.Reseat && c.out[i] == h.ID {
+			c.reseated[i] = h.ID
+		}
+		c.out[i] = ""
 	}
-	if c.hold != nil && c.hold.Phase == state.Reseat && c.out == c.hold.ID {
-		c.reseated = c.hold.ID
-	}
-	c.out = ""
 }
 
-func (m *machine) file(c *modelCard) string {
-	return filepath.Join(m.dir.Path(), "holds", c.id+".json")
+func (m *machine) file(name string) string {
+	return filepath.Join(m.dir.Path(), "holds", name+".json")
 }
 
 func (m *machine) pick(t *rapid.T) *modelCard {
 	return m.cards[rapid.IntRange(0, 1).Draw(t, "card")]
 }
 
+// through picks a module.
+func (m *machine) through(t *rapid.T) (int, *Signer) {
+	i := rapid.IntRange(0, 1).Draw(t, "module")
+	return i, m.modules[i].signer
+}
+
+// set writes a hold.
+func (m *machine) set(t *rapid.T, c *modelCard, h state.Hold) {
+	require.NoError(t, m.dir.SetHold(h))
+	m.refresh()
+	c.hold, c.reseated = &h, [2]string{}
+	delete(c.damaged, h.Card)
+	for _, n := range h.Certificates {
+		delete(c.damaged, n)
+	}
+}
+
 // ended is the model of a hold that came to its end.
 func (m *machine) ended(c *modelCard) {
-	c.hold, c.reseated = nil, ""
+	c.hold, c.reseated = nil, [2]string{}
 }
 
 func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"set hold": func(t *rapid.T) {
 			c := m.pick(t)
-			m.ids++
-			h := state.Hold{ID: fmt.Sprint("hold", m.ids), Card: c.id, Phase: state.Renewing, Since: refusedAt}
+			m.holds++
+			h := state.Hold{ID: fmt.Sprint("hold", m.holds), Card: c.ids[rapid.IntRange(0, 1).Draw(t, "set through")], Phase: state.Renewing, Since: refusedAt}
+			if rapid.IntRange(0, 3).Draw(t, "an earlier version") > 0 {
+				h.Certificates = []string{c.expect}
+			}
+			if c.hold != nil { // by who set that one
+				h.Card, h.Certificates = c.hold.Card, c.hold.Certificates
+			}
 			if rapid.Bool().Draw(t, "reseat") {
 				h.Phase, h.Expect = state.Reseat, c.expect
 				if rapid.IntRange(0, 5).Draw(t, "other certificate") == 0 {
 					h.Expect = "0123"
 				}
 			}
-			require.NoError(t, m.dir.SetHold(h))
-			card.Refresh(m.card)
-			c.hold, c.damaged, c.reseated = &h, false, ""
+			m.set(t, c, h)
 		},
 		"go on with renewal": func(t *rapid.T) {
 			c := m.in
-			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Reseat {
+			if c == nil || len(c.damaged) > 0 || c.hold == nil || c.hold.Phase != state.Reseat {
 				need.Another(t, "the card has no hold that this can be done to")
 			}
-			c.hold.Phase, c.hold.Expect, c.reseated = state.Renewing, "", ""
-			require.NoError(t, m.dir.SetHold(*c.hold))
-			card.Refresh(m.card)
+			h := *c.hold
+			h.Phase, h.Expect = state.Renewing, ""
+			m.set(t, c, h)
 		},
 		"finish renewal": func(t *rapid.T) {
 			c := m.in
-			if c == nil || c.damaged || c.hold == nil || c.hold.Phase != state.Renewing {
+			if c == nil || len(c.damaged) > 0 || c.hold == nil || c.hold.Phase != state.Renewing {
 				need.Another(t, "the card has no hold that this can be done to")
 			}
-			c.hold.Phase, c.hold.Expect = state.Reseat, c.expect
-			require.NoError(t, m.dir.SetHold(*c.hold))
-			card.Refresh(m.card)
+			h := *c.hold
+			h.Phase, h.Expect = state.Reseat, c.expect
+			m.set(t, c, h)
 		},
 		"release": func(t *rapid.T) {
 			c := m.pick(t)
-			if c.hold == nil || c.damaged {
+			if c.hold == nil || len(c.damaged) > 0 {
 				need.Another(t, "the card has no hold that this can be done to")
 			}
-			require.NoError(t, m.dir.ReleaseHold(c.id, c.hold.ID))
-			card.Refresh(m.card)
+			require.NoError(t, m.dir.ReleaseHold(c.hold.ID, c.hold.Card))
+			m.refresh()
 			m.ended(c)
 		},
 		"damage": func(t *rapid.T) {
@@ -160,16 +214,17 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			if c.hold == nil {
 				need.Another(t, "the card has no hold that this can be done to")
 			}
-			require.NoError(t, os.WriteFile(m.file(c), []byte("?"), 0o600))
-			card.Refresh(m.card)
-			c.damaged = true
+			name := rapid.SampledFrom(append([]string{c.hold.Card}, c.hold.Certificates...)).Draw(t, "name")
+			require.NoError(t, os.WriteFile(m.file(name), []byte("?"), 0o600))
+			m.refresh()
+			c.damaged[name] = true
 		},
 		"remove": func(t *rapid.T) {
 			if m.in == nil {
 				need.Another(t, "the card is out")
 			}
 			m.reader.remove()
-			card.Refresh(m.card)
+			m.refresh()
 			m.removed()
 		},
 		"insert": func(t *rapid.T) {
@@ -178,7 +233,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			}
 			c := m.pick(t)
 			m.reader.insert(c.sim)
-			card.Refresh(m.card)
+			m.refresh()
 			m.inserted(c)
 		},
 		"reseat at once": func(t *rapid.T) {
@@ -187,7 +242,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			}
 			// An insertion that nobody had looked at before the next removal does not
 			// count: the card is then to be re-seated once more.
-			card.Refresh(m.card)
+			m.refresh()
 			c := m.in
 			m.reader.remove()
 			m.reader.insert(c.sim)
@@ -202,46 +257,54 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 				m.reader.insert(c.sim)
 			}
 			for _, c := range m.cards { // what was seen was in memory only
-				c.out, c.reseated = "", ""
+				c.out, c.reseated = [2]string{}, [2]string{}
 			}
 			m.open(t)
 		},
 		"sign": func(t *rapid.T) {
-			_, err := Sign(context.Background(), m.signer, document(t, "one"))
+			i, signer := m.through(t)
+			_, err := Sign(context.Background(), signer, document(t, "one"))
 			switch {
 			case m.in == nil:
 				require.ErrorIs(t, err, guard.ErrNoCard)
-			case m.in.may():
+			case m.in.may(i):
 				require.NoError(t, err)
 				m.in.signed++
-				m.ended(m.in)
+				if m.in.held(i) != nil {
+					m.ended(m.in)
+				}
 			default:
 				require.Error(t, err)
 			}
 		},
 		"end hold": func(t *rapid.T) {
-			err := m.signer.EndHold(context.Background())
-			if m.in != nil && m.in.may() {
-				require.NoError(t, err)
-				m.ended(m.in)
-			} else {
+			i, signer := m.through(t)
+			err := signer.EndHold(context.Background())
+			if m.in == nil || !m.in.may(i) {
 				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			if m.in.held(i) != nil {
+				m.ended(m.in)
 			}
 		},
 		"wrong passcode": func(t *rapid.T) {
+			i, signer := m.through(t)
+			free := m.in != nil && m.in.may(i) && m.in.held(i) == nil
 			m.person.enters(wrongPIN)
 			defer m.person.enters(thePIN)
 			asked := len(m.person.requests())
 			if rapid.Bool().Draw(t, "end hold") {
-				err := m.signer.EndHold(context.Background())
-				if m.in != nil && m.in.may() && m.in.hold == nil {
+				err := signer.EndHold(context.Background())
+				if free {
 					require.NoError(t, err)
 				} else {
 					require.Error(t, err)
 				}
-			} else if _, err := Sign(context.Background(), m.signer, document(t, "one")); err == nil {
+			} else if _, err := Sign(context.Background(), signer, document(t, "one")); err == nil {
 				require.Equal(t, asked, len(m.person.requests()), "signed with a wrong passcode")
-				require.True(t, m.in != nil && m.in.may() && m.in.hold == nil)
+				require.True(t, free)
 				m.in.signed++
 			}
 			for _, c := range m.cards { // a Registration Authority unlocks it
@@ -250,14 +313,16 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		},
 		"": func(t *rapid.T) { // what holds at all times
 			for _, c := range m.cards {
-				require.Equal(t, c.signed, c.sim.Signatures(testcard.SigningID()), "signatures of %s", c.id)
-				h, err := m.dir.Hold(c.id)
-				if c.damaged {
-					require.Error(t, err)
-					continue
+				require.Equal(t, c.signed, c.sim.Signatures(testcard.SigningID()), "signatures of %s", c.ids[0])
+				for i, id := range c.ids {
+					h, err := m.dir.Hold(id, c.expect)
+					if c.unknown(i) {
+						require.Error(t, err)
+						continue
+					}
+					require.NoError(t, err)
+					require.Equal(t, c.held(i) == nil, h == nil, "the hold on %s", id)
 				}
-				require.NoError(t, err)
-				require.Equal(t, c.hold == nil, h == nil, "the hold on %s", c.id)
 			}
 		},
 	}
@@ -273,7 +338,7 @@ func TestNoCardOnHoldSignsWhateverHappens(t *testing.T) {
 		m := &machine{dir: state.At(root), person: &person{pin: thePIN}}
 		for i, serial := range []string{"c0ffee", "decade"} {
 			c := newCard(t, testcard.Config{Serial: serial})
-			m.cards[i] = &modelCard{sim: c, id: idOf(serial), expect: certificateOn(t, c).SHA256}
+			m.cards[i] = &modelCard{sim: c, ids: [2]string{idOf(serial), otherwiseID(serial)}, expect: certificateOn(t, c).SHA256, damaged: map[string]bool{}}
 		}
 		m.cards[1].sim.Remove()
 		m.in, m.reader = m.cards[0], newSlot(m.cards[0].sim)

@@ -22,6 +22,7 @@ type ask struct {
 	Card, State string // the file of the card or the record; the state folder
 	Do          string // sign, hold, or record
 	Hold        state.Hold
+	Otherwise   bool // through a module that words the card otherwise
 }
 
 // told is what it answers.
@@ -73,8 +74,11 @@ func (a ask) answer() (out told) {
 	if err != nil {
 		panic(err)
 	}
-	p := &person{pin: thePIN}
-	c, err := Open(context.Background(), Config{Reader: card.NewReader(sim.Token(), a.State), PIN: p.enter})
+	p, token := &person{pin: thePIN}, sim.Token()
+	if a.Otherwise {
+		token = otherwise(token)
+	}
+	c, err := Open(context.Background(), Config{Reader: card.NewReader(token, a.State), PIN: p.enter})
 	if err != nil {
 		panic(err)
 	}

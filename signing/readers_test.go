@@ -191,3 +191,76 @@ type slotSession struct {
 }
 
 func (s slotSession) Insertion() uint64 { return s.insertion }
+
+// renamed is a token of which the module says something else than the card's own.
+type renamed struct {
+	card.Token
+	to func(card.Info) card.Info
+}
+
+func (r renamed) Open(ctx context.Context) (card.Session, error) {
+	s, err := r.Token.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return renamedSession{s, r.to}, nil
+}
+
+type renamedSession struct {
+	card.Session
+	to func(card.Info) card.Info
+}
+
+func (s renamedSession) Info(ctx context.Context) (card.Info, error) {
+	i, err := s.Session.Info(ctx)
+	if err == nil {
+		i = s.to(i)
+	}
+	return i, err
+}
+
+// otherwise is the card as another PKCS#11 module words it.
+func otherwise(t card.Token) card.Token {
+	return renamed{t, func(i card.Info) card.Info {
+		i.Manufacturer, i.Model, i.Serial = "piv_II", "PKCS#15 emulated", "b8"+i.Serial
+		return i
+	}}
+}
+
+// otherwiseID is the name of such a card for locks and holds.
+func otherwiseID(serial string) string {
+	return card.Info{Manufacturer: "piv_II", Model: "PKCS#15 emulated", Serial: "b8" + serial}.ID()
+}
+
+// serialless is a card that does not say its serial number.
+func serialless(t card.Token) card.Token {
+	return renamed{t, func(i card.Info) card.Info {
+		i.Serial = ""
+		return i
+	}}
+}
+
+// amended is a token whose sessions are changed by a test.
+type amended struct {
+	card.Token
+	session func(card.Session) card.Session
+}
+
+func (a amended) Open(ctx context.Context) (card.Session, error) {
+	s, err := a.Token.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.session(s), nil
+}
+
+// undeclared is a session that does not say which keys want the passcode each time.
+type undeclared struct{ card.Session }
+
+func (s undeclared) Objects(ctx context.Context) ([]card.Object, error) {
+	objects, err := s.Session.Objects(ctx)
+	for i := range objects {
+		objects[i].AlwaysAuthenticate = false
+	}
+	return objects, err
+}

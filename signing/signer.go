@@ -30,7 +30,10 @@ type Signer struct {
 	now  func() time.Time
 
 	turn chan struct{} // whoever works on the card, or closes
-	cur  *desk         // guarded by turn
+
+	// Guarded by turn.
+	cur  *desk
+	each map[string]bool // by SHA-256 of the certificate: its key turned out to want the passcode each time
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // of the work under way
@@ -42,14 +45,15 @@ type Signer struct {
 type desk struct {
 	s        card.Session
 	info     card.Info
-	id       string // info.ID()
+	names    []string // by which a hold on the card is found
 	pair     card.Pair
 	own      *x509.Certificate // of pair, with which signatures are verified: nobody else has it
 	err      error             // why there is no pair
 	several  []card.Pair       // one of which may turn out as the pair after the login
 	settled  bool              // the login shows nothing new
-	lock     *state.SharedLock
+	lock     *state.SharedLock // by pair's certificate; nil before the first signature
 	loggedIn bool
+	signed   int // signatures under this login
 }
 
 var (
@@ -246,13 +250,14 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 // shows which is the card's, would be permitted.
 func (s *Signer) onePermitted(d *desk) bool {
 	return slices.ContainsFunc(d.several, func(p card.Pair) bool {
-		snap := s.snapshot(&desk{s: d.s, info: d.info, id: d.id, pair: p})
+		snap := s.snapshot(&desk{s: d.s, info: d.info, names: d.names, pair: p})
 		return s.g.Judge(snap, s.now()).Decision.Permits()
 	})
 }
 
-// signNow judges, signs, verifies and records. The card's lock keeps a renewal in
-// another process from beginning between the judgement and the signature. unsuited
+// signNow judges, signs, verifies and records. The certificate's lock keeps a renewal in
+// another process, through whatever module, from beginning between the judgement and
+// the signature. unsuited
 // is why the document is not signed though the verdict may permit it; nil: it suits.
 func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited error) (tbs.Signature, guard.Verdict, error) {
 	var none tbs.Signature
@@ -288,9 +293,14 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 	}
 	if err != nil {
 		err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
-		s.drop() // after a failed signature the session's state is not known
+		if card.IsKind(err, card.NotLoggedIn) {
+			s.loginLost(d)
+		} else {
+			s.drop() // after a failed signature the session's state is not known
+		}
 		return none, v, s.notSigned(ctx, m, v, err)
 	}
+	d.signed++
 	if d.pair.AlwaysAuthenticate {
 		d.loggedIn = false
 	}
@@ -298,6 +308,20 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 		return none, v, fmt.Errorf("signing: the decision could not be recorded, so the signature was thrown away: %w", err)
 	}
 	return tbs.Signed(m, value, d.pair.Certificate.X509), v, nil
+}
+
+// loginLost has the next signature ask for the passcode. The session stays: a key that
+// wants it each time and does not say so is known to its module now, and needs one. One
+// that signed twice under a login is none of these; its login was ended from elsewhere.
+func (s *Signer) loginLost(d *desk) {
+	d.loggedIn = false
+	if d.signed < 2 {
+		d.pair.AlwaysAuthenticate = true
+		if s.each == nil {
+			s.each = make(map[string]bool)
+		}
+		s.each[d.pair.Certificate.Info().SHA256] = true
+	}
 }
 
 // desk returns the session of this insertion, opening one where the card was
@@ -310,37 +334,36 @@ func (s *Signer) desk(ctx context.Context) (*desk, error) {
 	if s.cur != nil {
 		return s.cur, nil
 	}
-	// The watcher must have seen what led to this insertion, or a card that was
-	// just put back would count as one that was not.
-	if err := refreshed(ctx, s.card); err != nil {
-		return nil, err
-	}
-	sess, err := t.Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	info, certificates, err := readCard(ctx, sess)
-	d := &desk{s: sess, info: info, id: info.ID(), several: certificates.Rivals(), settled: certificates.Settled()}
-	if err == nil {
-		d.take(certificates)
-		if len(d.several) == 0 {
+	d := &desk{}
+	_, err := card.Read(ctx, t, func(sess card.Session) error {
+		// The watcher must have seen what led to this insertion, or a card that was
+		// just put back would count as one that was not.
+		err := refreshed(ctx, s.card)
+		if err != nil {
+			return err
+		}
+		var certificates card.Certificates
+		d.info, certificates, err = readCard(ctx, sess)
+		d.s, d.several, d.settled = sess, certificates.Rivals(), certificates.Settled()
+		s.take(d, certificates)
+		if err == nil && len(d.several) == 0 {
 			err = d.err
 		}
-	}
+		return err
+	})
 	if err != nil {
-		err = card.Pulled(t, sess.Insertion(), err)
-		_ = sess.Close()
 		return d, err
 	}
-	d.lock = s.dir.Shared(d.id)
 	s.cur = d
 	return d, nil
 }
 
 // take chooses the pair.
-func (d *desk) take(cs card.Certificates) {
+func (s *Signer) take(d *desk, cs card.Certificates) {
 	d.pair, d.err = cs.Signing()
 	d.own = d.pair.Certificate.X509()
+	d.names = cs.Names(d.info)
+	d.pair.AlwaysAuthenticate = d.pair.AlwaysAuthenticate || s.each[d.pair.Certificate.Info().SHA256]
 }
 
 // enter asks for the passcode. A card that may have hidden private keys until then is
@@ -354,7 +377,7 @@ func (s *Signer) enter(ctx context.Context, d *desk, why card.Purpose) error {
 		return err
 	}
 	d.several, d.settled = nil, true
-	d.take(card.CertificatesOf(objects, true))
+	s.take(d, card.CertificatesOf(objects, true))
 	return d.err
 }
 
@@ -376,7 +399,7 @@ func refreshed(ctx context.Context, c *Card) error {
 // snapshot is the card as this session read it, with the hold read from disk now.
 func (s *Signer) snapshot(d *desk) guard.Snapshot {
 	snap := s.unheld(d)
-	snap.Hold = holdOf(s.card, s.dir, d.id, d.pair.Certificate.Info().SHA256)
+	snap.Hold = holdOf(s.card, s.dir, d.names, d.pair.Certificate.Info().SHA256)
 	return snap
 }
 
@@ -393,9 +416,9 @@ func (s *Signer) unheld(d *desk) guard.Snapshot {
 // unread is the snapshot of a card that could not be read.
 func (s *Signer) unread(d *desk, err error) guard.Snapshot {
 	snap := guard.Snapshot{Err: readError(err), Simulated: card.TokenOf(s.card).Simulated()}
-	if d != nil && d.info.Serial != "" {
+	if d != nil {
 		snap.Serial, snap.Label = d.info.Serial, d.info.Label
-		snap.Hold = holdOf(s.card, s.dir, d.id, "")
+		snap.Hold = holdOf(s.card, s.dir, d.names, "")
 	}
 	return snap
 }
@@ -409,13 +432,16 @@ func (s *Signer) login(ctx context.Context, d *desk) error {
 	} else if err := s.enter(ctx, d, card.ToSign); err != nil {
 		return err
 	}
-	d.loggedIn = true
+	d.loggedIn, d.signed = true, 0
 	return nil
 }
 
-// lock takes the card's lock, shared. A machine without a state folder that this
+// lock takes the lock of the certificate that d signs with, shared. A machine without a state folder that this
 // user cannot make one on has no holds and nobody to wait for.
 func (s *Signer) lock(ctx context.Context, d *desk) (func(), error) {
+	if d.lock == nil {
+		d.lock = s.dir.Shared(d.pair.Certificate.Info().SHA256)
+	}
 	unlock, err := d.lock.Lock(ctx)
 	if err != nil && !s.dir.Exists() {
 		return func() {}, nil

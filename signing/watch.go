@@ -27,24 +27,28 @@ type watcher struct {
 	mu       sync.Mutex // one look at a time
 	presence card.Presence
 	seen     guard.Snapshot // without the hold
-	id       string         // of the card in the reader, or the last one
+	names    []string       // of the card in the reader, or the last one, by which its hold is found
 	cert     string         // SHA-256 of its signing certificate
 
+	// pause is how many ticks a card that could not be read is left alone for, and rest
+	// how many it will be after the next failure.
+	pause, rest int
+
 	// under is the hold in phase reseat that the card was under while it was in, for
-	// certain; out is, by card, the one under which it was taken out.
+	// certain; out are those under which a card was taken out.
 	under string
-	out   map[string]string
+	out   map[string]bool
 }
 
 // watch reads the card once and goes on watching until the card is closed.
 func watch(h *card.Handle, dir state.Dir) {
-	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, every: holdEvery, out: make(map[string]string)}
+	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, every: holdEvery, out: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.take(ctx, w.t.Presence())
 	var running sync.WaitGroup
 	running.Go(func() { w.follow(ctx) })
 	running.Go(func() { w.tick(ctx) })
-	card.OnRefresh(h, func() { w.refresh(ctx) })
+	card.OnRefresh(h, func(changed bool) { w.refresh(ctx, changed) })
 	card.OnClose(h, func() error {
 		cancel()
 		running.Wait()
@@ -81,7 +85,7 @@ func (w *watcher) follow(ctx context.Context) {
 	}
 }
 
-// tick looks for what other processes did to the hold.
+// tick looks from time to time.
 func (w *watcher) tick(ctx context.Context) {
 	t := time.NewTicker(w.every)
 	defer t.Stop()
@@ -90,23 +94,65 @@ func (w *watcher) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			w.refresh(ctx)
+			w.glance(ctx)
 		}
 	}
 }
 
-// refresh takes in what changed since the last look, presence first. A card that
-// could not be read is read again.
-func (w *watcher) refresh(ctx context.Context) {
+// restMost bounds the ticks between two readings of a card that cannot be read.
+const restMost = 31
+
+// glance looks for what other processes did to the hold. A card that could not be read
+// and may be readable now is read again, less and less often: on some cards that takes
+// seconds.
+func (w *watcher) glance(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.look(ctx, w.t.Presence()) {
 		return
 	}
-	if w.presence.Present && w.seen.Err != nil {
+	if w.presence.Present && heals(w.seen.Err) {
+		if w.pause > 0 {
+			w.pause--
+		} else {
+			w.arrived(ctx)
+			w.pause, w.rest = w.rest, min(2*w.rest+1, restMost)
+		}
+	}
+	w.publish()
+}
+
+// refresh takes in what changed since the last look, presence first, for one who waits
+// for it. A card that could not be read is read again at once: where it may be readable
+// now, and where this process changed it, whatever kept it from signing.
+func (w *watcher) refresh(ctx context.Context, changed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.look(ctx, w.t.Presence()) {
+		return
+	}
+	if w.presence.Present && (heals(w.seen.Err) || changed && w.seen.Err != nil) {
 		w.arrived(ctx)
 	}
 	w.publish()
+}
+
+// heals tells whether a card that could not be read with this error may be readable
+// another time without being taken out: not one that was read and cannot sign, nor one
+// behind a module that does not answer.
+func heals(err error) bool {
+	var ce *card.Error
+	switch {
+	case err == nil:
+		return false
+	case !errors.As(err, &ce):
+		return true
+	}
+	switch ce.Kind {
+	case card.Other, card.Fault, card.Absent, card.Removed, card.BadObject, card.Busy:
+		return true
+	}
+	return false
 }
 
 // look takes in a presence that is news. What Wait tells can be older than what
@@ -121,7 +167,7 @@ func (w *watcher) look(ctx context.Context, p card.Presence) bool {
 
 func (w *watcher) take(ctx context.Context, p card.Presence) {
 	last := w.presence
-	w.presence = p
+	w.presence, w.pause, w.rest = p, 0, 0
 	switch {
 	case p.Reset: // nobody saw it out
 		w.under = ""
@@ -146,9 +192,9 @@ func (w *watcher) take(ctx context.Context, p card.Presence) {
 // card was under it while it was in, or is still out with it.
 func (w *watcher) removed() {
 	card.SetReseated(w.h, "")
-	if hold, err := w.dir.Hold(w.id); err == nil && hold != nil && hold.Phase == state.Reseat {
+	if hold, err := w.dir.Hold(w.names...); err == nil && hold != nil && hold.Phase == state.Reseat {
 		if hold.ID == w.under || !w.presence.Present && w.t.Presence() == w.presence {
-			w.out[w.id] = hold.ID
+			w.out[hold.ID] = true
 		}
 	}
 	w.under = ""
@@ -157,44 +203,40 @@ func (w *watcher) removed() {
 // arrived reads the card that is in, and notes whether it was seen to be taken out
 // under the hold that it is on.
 func (w *watcher) arrived(ctx context.Context) {
-	w.seen, w.id, w.cert = guard.Snapshot{Insertion: w.presence.Insertion, Simulated: w.t.Simulated()}, "", ""
-	info, pair, err := w.read(ctx)
-	if info.Serial != "" {
-		w.seen.Serial, w.seen.Label, w.id = info.Serial, info.Label, info.ID()
+	w.seen, w.cert = guard.Snapshot{Insertion: w.presence.Insertion, Simulated: w.t.Simulated()}, ""
+	info, certificates, err := w.read(ctx)
+	w.seen.Serial, w.seen.Label, w.names = info.Serial, info.Label, certificates.Names(info)
+	var pair card.Pair
+	if err == nil {
+		pair, err = certificates.Signing()
 	}
 	if err != nil {
 		w.seen.Err = readError(err)
 	} else {
 		w.seen.Certificate, w.cert = pair.Certificate, pair.Certificate.Info().SHA256
 	}
-	if w.id == "" {
+	hold, err := w.dir.Hold(w.names...)
+	if err != nil || hold == nil {
 		return
 	}
-	hold, err := w.dir.Hold(w.id)
-	if err != nil {
-		return
-	}
-	if hold != nil && hold.Phase == state.Reseat && w.out[w.id] == hold.ID {
+	if hold.Phase == state.Reseat && w.out[hold.ID] {
 		card.SetReseated(w.h, hold.ID)
 	}
-	delete(w.out, w.id)
+	delete(w.out, hold.ID)
 }
 
-func (w *watcher) read(ctx context.Context) (card.Info, card.Pair, error) {
-	s, err := w.t.Open(ctx)
-	if err != nil {
-		return card.Info{}, card.Pair{}, err
+func (w *watcher) read(ctx context.Context) (info card.Info, certificates card.Certificates, err error) {
+	s, err := card.Read(ctx, w.t, func(s card.Session) (err error) {
+		if s.Insertion() != w.presence.Insertion { // a later one, which will be looked at in its turn
+			return card.Errorf(card.Removed, "read", "while it was looked at")
+		}
+		info, certificates, err = readCard(ctx, s)
+		return err
+	})
+	if err == nil {
+		_ = s.Close()
 	}
-	defer s.Close()
-	if s.Insertion() != w.presence.Insertion { // a later one, which will be looked at in its turn
-		return card.Info{}, card.Pair{}, card.Errorf(card.Removed, "read", "while it was looked at")
-	}
-	info, certificates, err := readCard(ctx, s)
-	if err != nil {
-		return info, card.Pair{}, err
-	}
-	pair, err := certificates.Signing()
-	return info, pair, err
+	return info, certificates, err
 }
 
 // readCard reads who a card is and the certificates on it, before anybody logged in.
@@ -221,8 +263,8 @@ func readError(err error) error {
 // publish reads the hold and publishes what changed.
 func (w *watcher) publish() {
 	s := w.seen
-	if w.id != "" {
-		hold, err := w.dir.Hold(w.id)
+	if len(w.names) > 0 {
+		hold, err := w.dir.Hold(w.names...)
 		switch {
 		case err != nil || !w.presence.Present:
 		case hold == nil || hold.Phase != state.Reseat:
@@ -252,10 +294,10 @@ func same(a, b guard.Snapshot) bool {
 		a.Hold.State == b.Hold.State && a.Hold.Since.Equal(b.Hold.Since) && text(a.Hold.Err) == text(b.Hold.Err)
 }
 
-// holdOf reads the hold on a card from disk and says what it waits for: cert is
-// the SHA-256 of the signing certificate that is on the card now.
-func holdOf(h *card.Handle, dir state.Dir, id, cert string) guard.Hold {
-	hold, err := dir.Hold(id)
+// holdOf reads the hold on a card that has these names from disk and says what it waits
+// for: cert is the SHA-256 of the signing certificate that is on the card now.
+func holdOf(h *card.Handle, dir state.Dir, names []string, cert string) guard.Hold {
+	hold, err := dir.Hold(names...)
 	return heldBy(h, hold, err, cert)
 }
 

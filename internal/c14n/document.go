@@ -2,7 +2,9 @@ package c14n
 
 import (
 	"iter"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // Document is what Parse read.
@@ -11,14 +13,33 @@ type Document struct {
 
 	source        []byte
 	before, after []Node // comments and processing instructions outside the root
+
+	once  sync.Once
+	lines []int // where each begins, once Position was asked
 }
 
 // Source returns the bytes that were parsed, not a copy.
 func (d *Document) Source() []byte { return d.source }
 
 // Position returns the line and the column of an offset in the source: both from 1, the
-// column in bytes. It counts from the start of the source.
-func (d *Document) Position(offset int) (line, column int) { return position(d.source, offset) }
+// column in bytes. The first call goes through the source, and others do not: a message
+// may have many places to tell of.
+func (d *Document) Position(offset int) (line, column int) {
+	d.once.Do(func() {
+		d.lines = []int{0}
+		for i, c := range d.source {
+			if c == '\n' || c == '\r' && (i+1 == len(d.source) || d.source[i+1] != '\n') {
+				d.lines = append(d.lines, i+1)
+			}
+		}
+	})
+	offset = max(0, min(offset, len(d.source)))
+	line, found := slices.BinarySearch(d.lines, offset)
+	if found {
+		line++
+	}
+	return line, offset - d.lines[line-1] + 1
+}
 
 // Name is an expanded name (Namespaces in XML 1.0 section 2.1).
 type Name struct {

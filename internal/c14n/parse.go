@@ -19,6 +19,9 @@ type Options struct {
 	// 1 MiB. What Parse allocates is a multiple of the size: 10 times at most for real
 	// messages, 160 times for one that is made of the smallest elements.
 	MaxBytes int
+	// MaxElements is how many elements there may be at a time; 0: as many as MaxBytes
+	// lets in. ParseEach counts those that it has let go no more.
+	MaxElements int
 }
 
 // Parse reads a whole document. Every refusal is an *Error, for the first break of a
@@ -47,7 +50,7 @@ func read(doc []byte, o Options, each outermost) (*Document, error) {
 		return nil, &Error{RuleSize, line, column, limit, fmt.Sprintf("%d bytes, expected at most %d", len(doc), limit)}
 	}
 	d := &Document{source: doc}
-	p := parser{source: string(doc), doc: d, outermost: each}
+	p := parser{source: string(doc), doc: d, outermost: each, maxElements: o.MaxElements}
 	if err := p.document(); err != nil {
 		return nil, err
 	}
@@ -61,7 +64,9 @@ type outermost struct {
 	each  func(*Document, *Element) error // nil: nothing
 
 	depth int // of the one that is open; 0: none
+	count int // elements when it was opened
 	outer chunks
+	spare chunks // for the next one
 }
 
 // chunks are what elements, nodes and attributes are taken from.
@@ -93,6 +98,8 @@ type parser struct {
 	namespaces    namespaces
 
 	chunk chunks
+
+	elements, maxElements int // that there are, and may be; 0: any
 
 	doc *Document
 	outermost
@@ -257,7 +264,7 @@ func (p *parser) close() error {
 	if len(p.open) == p.depth {
 		err = p.each(p.doc, f.element)
 		f.element.Attrs, f.element.Children = nil, nil
-		p.depth, p.chunk = 0, p.outer
+		p.depth, p.chunk, p.elements = 0, p.outer, p.count
 	}
 	p.open = p.open[:len(p.open)-1]
 	return err
@@ -267,7 +274,8 @@ func (p *parser) close() error {
 // its own, which are let go with it.
 func (p *parser) opened(e *Element) {
 	if p.each != nil && p.depth == 0 && e.Name.Local == p.local {
-		p.depth, p.outer, p.chunk = len(p.open), p.chunk, chunks{}
+		p.depth, p.count, p.outer, p.chunk = len(p.open), p.elements, p.chunk, p.spare
+		p.spare = chunks{}
 	}
 }
 
@@ -275,9 +283,16 @@ func (p *parser) opened(e *Element) {
 func (p *parser) firstChunks() {
 	tags := strings.Count(p.source, "<")
 	elements := tags - strings.Count(p.source, "</")
-	p.chunk.elements = make([]Element, 0, min(elements, largest))
-	p.chunk.nodes = make([]Node, 0, min(elements+tags, largest)) // with text before each tag
-	p.chunk.attrs = make([]Attr, 0, min(strings.Count(p.source, "="), largest))
+	first := chunks{
+		elements: make([]Element, 0, min(elements, largest)),
+		nodes:    make([]Node, 0, min(elements+tags, largest)), // with text before each tag
+		attrs:    make([]Attr, 0, min(strings.Count(p.source, "="), largest)),
+	}
+	if p.each != nil {
+		p.spare = first
+	} else {
+		p.chunk = first
+	}
 	p.nodes = make([]Node, 0, 64)
 	p.open = make([]frame, 0, 16)
 }

@@ -215,3 +215,20 @@ func TestATruncatedPrescriptionIsRefused(t *testing.T) {
 		assert.LessOrEqual(t, e.Offset, i)
 	}
 }
+
+func TestElementsAreCounted(t *testing.T) {
+	_, err := Parse([]byte("<a><b/><b/></a>"), Options{MaxElements: 3})
+	require.NoError(t, err)
+	_, err = Parse([]byte("<a><b/><b/><b/></a>"), Options{MaxElements: 3})
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, RuleSize, e.Rule)
+	assert.Equal(t, 11, e.Offset)
+
+	none := func(*Document, *Element) error { return nil }
+	many := "<a>" + strings.Repeat("<p><b/></p>", 100) + "</a>"
+	_, err = ParseEach([]byte(many), Options{MaxElements: 103}, "p", none)
+	assert.NoError(t, err, "the root, 100 that stay, and what is in one at a time")
+	_, err = ParseEach([]byte("<a><p><b/><b/></p></a>"), Options{MaxElements: 3}, "p", none)
+	assert.ErrorAs(t, err, &e)
+}

@@ -13,6 +13,9 @@ func (p *parser) startTag(start int) (int, error) {
 	if len(p.open) == maxDepth {
 		return 0, p.fail(RuleDepth, start, "the element %s is %d deep, expected at most %d", quote(s[start+1:i]), maxDepth+1, maxDepth)
 	}
+	if p.elements++; p.maxElements > 0 && p.elements > p.maxElements {
+		return 0, p.fail(RuleSize, start, "more than %d elements", p.maxElements)
+	}
 	e := p.newElement()
 	e.Start = start
 	e.depth = uint8(len(p.open) + 1)

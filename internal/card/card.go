@@ -6,6 +6,9 @@
 // "Card" is the person's object, "token" the PKCS#11 one. A [Session] belongs to
 // one insertion of the card: once the card was out, every call on it fails with
 // Kind Removed, and a new Session must be opened.
+//
+// What a card goes by in the state folder is made of what it says of itself and of
+// its certificates: [Certificates.ID] and [Certificates.Names].
 package card
 
 import (
@@ -23,7 +26,8 @@ type Presence struct {
 	Insertion uint64
 	// Reset tells that this insertion began without the card having been seen out:
 	// the module says that the card was reset, or taken out and put back too quickly
-	// to be seen. It ends every session, and no hold.
+	// to be seen. It ends every session, and no hold. Read opens a session again that
+	// such an insertion ended, to read alone.
 	Reset bool
 }
 
@@ -134,11 +138,14 @@ type Info struct {
 	Room                       int  // containers free for a new pair; -1 unknown
 }
 
-// ID names the card for locks, holds and journals: a digest of manufacturer,
-// model and serial number.
-func (i Info) ID() string {
+// ID is a digest of manufacturer, model and serial number, as this module words them:
+// another module may word them otherwise. Without a serial number it is that of all
+// cards of the model.
+func (i Info) ID() string { return digest(i.Manufacturer, i.Model, i.Serial) }
+
+func digest(parts ...string) string {
 	h := sha256.New()
-	for _, s := range []string{i.Manufacturer, i.Model, i.Serial} {
+	for _, s := range parts {
 		h.Write([]byte(s))
 		h.Write([]byte{0})
 	}

@@ -25,7 +25,7 @@ type Handle struct {
 	reseated string        // the hold under which the card was seen out and in
 	closed   bool
 	onClose  []func() error
-	refresh  func()
+	refresh  func(changed bool)
 }
 
 // Options are what a Handle is opened with.
@@ -179,8 +179,8 @@ func (h *Handle) publish(s *guard.Snapshot) {
 	h.changed = make(chan struct{})
 }
 
-// OnRefresh sets what Refresh calls.
-func OnRefresh(h *Handle, f func()) {
+// OnRefresh sets what Refresh and Reread call; changed tells that it is Reread.
+func OnRefresh(h *Handle, f func(changed bool)) {
 	h.mu.Lock()
 	h.refresh = f
 	h.mu.Unlock()
@@ -188,12 +188,18 @@ func OnRefresh(h *Handle, f func()) {
 
 // Refresh brings h's snapshot up to date now: after a hold was set or ended, and
 // before something is decided for which a removal must not be missed.
-func Refresh(h *Handle) {
+func Refresh(h *Handle) { refresh(h, false) }
+
+// Reread is Refresh after this process changed what is on the card: one that had no
+// certificate to sign with may have one.
+func Reread(h *Handle) { refresh(h, true) }
+
+func refresh(h *Handle, changed bool) {
 	h.mu.Lock()
 	f := h.refresh
 	h.mu.Unlock()
 	if f != nil {
-		f()
+		f(changed)
 	}
 }
 

@@ -75,10 +75,12 @@ func TestWhatWasSeenIsRemembered(t *testing.T) {
 	assert.Equal(t, "hold", Reseated(h))
 	SetReseated(h, "")
 	assert.Empty(t, Reseated(h))
-	called := 0
-	OnRefresh(h, func() { called++ })
+	var called []bool
 	Refresh(h)
-	assert.Equal(t, 1, called)
+	OnRefresh(h, func(changed bool) { called = append(called, changed) })
+	Refresh(h)
+	Reread(h)
+	assert.Equal(t, []bool{false, true}, called)
 	assert.Equal(t, "dir", OptionsOf(h).StateDir)
 	_, dir := InReader(NewReader(nil, "dir"))
 	assert.Equal(t, "dir", dir)

@@ -5,18 +5,18 @@ import (
 	"os"
 )
 
-// SharedLock takes the shared lock of one card again and again, as a Signer does:
+// SharedLock takes the shared lock of one name of a card again and again, as a Signer does:
 // it keeps the lock's file open where the system lets it. It is used by one goroutine
 // at a time. Close it when it is not needed any more.
 type SharedLock struct {
 	d    Dir
-	card string
+	name string
 	f    *os.File // nil: opened by the next Lock
 	file os.FileInfo
 }
 
-// Shared makes a SharedLock of a card.
-func (d Dir) Shared(card string) *SharedLock { return &SharedLock{d: d, card: card} }
+// Shared makes a SharedLock.
+func (d Dir) Shared(name string) *SharedLock { return &SharedLock{d: d, name: name} }
 
 // Lock is Dir.Lock, not exclusive.
 func (l *SharedLock) Lock(ctx context.Context) (func(), error) {
@@ -24,7 +24,7 @@ func (l *SharedLock) Lock(ctx context.Context) (func(), error) {
 		return l.unlock, nil
 	}
 	l.Close()
-	unlock, err := l.d.Lock(ctx, l.card, false)
+	unlock, err := l.d.Lock(ctx, l.name, false)
 	if err == nil {
 		l.keep()
 	}
@@ -37,7 +37,7 @@ func (l *SharedLock) again() bool {
 	if l.f == nil {
 		return false
 	}
-	i, err := os.Stat(l.d.lockFile(l.card))
+	i, err := os.Stat(l.d.lockFile(l.name))
 	return err == nil && os.SameFile(i, l.file) && tryShared(l.f)
 }
 
@@ -46,7 +46,7 @@ func (l *SharedLock) keep() {
 	if !keepsLocks {
 		return
 	}
-	f, err := os.Open(l.d.lockFile(l.card))
+	f, err := os.Open(l.d.lockFile(l.name))
 	if err != nil {
 		return
 	}

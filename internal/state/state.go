@@ -1,7 +1,14 @@
 // Package state is what this module keeps for the whole machine, whoever runs it:
-// the holds that keep a card from signing until it was re-seated, and one lock
-// per card. Renewal writes holds; the Signer reads them for every signature and
+// the holds that keep a card from signing until it was re-seated, and the locks of
+// cards. Renewal writes holds; the Signer reads them for every signature and
 // ends one when its conditions are met.
+//
+// A card has several names here, because two PKCS#11 modules word one card's maker,
+// model and serial number differently: the one that the module in use makes of those
+// (card.Info.ID), and the SHA-256 of each certificate that it can sign with, which all
+// modules read alike. A hold is kept in a file for each of its names, so that looking
+// one up opens a file for each name of a card, however many holds there are, and a
+// file that is damaged stops the card that goes by its name and no other.
 //
 // The folder is fixed (see [Machine]) so that every process of the machine, and a
 // second vendor's application, honours the same holds. Only simulated cards and
@@ -19,6 +26,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock" // file locks on Linux, macOS and Windows alike; kept by its owners since 2015, needs x/sys only
@@ -54,13 +63,18 @@ const (
 
 // Hold keeps one card from signing.
 type Hold struct {
-	Version int       `json:"version"`
-	ID      string    `json:"id"`   // of the renewal
-	Card    string    `json:"card"` // card.Info.ID
-	Serial  string    `json:"serial"`
-	Label   string    `json:"label"`
-	Phase   Phase     `json:"phase"`
-	Since   time.Time `json:"since"` // UTC
+	Version int    `json:"version"`
+	ID      string `json:"id"`   // of the renewal
+	Card    string `json:"card"` // the name of the card under which its renewal is kept
+	// Certificates are the SHA-256 of the certificates that the card can sign with
+	// while it is on hold, lower-case hexadecimal: by these it is known to every
+	// module. Older holds have none, and bind the card by the name Card alone.
+	Certificates []string `json:"certificates,omitempty"`
+
+	Serial string    `json:"serial"`
+	Label  string    `json:"label"`
+	Phase  Phase     `json:"phase"`
+	Since  time.Time `json:"since"` // UTC
 	// Expect is the SHA-256 of the signing certificate that must be read after
 	// the card was put back, lower-case hexadecimal; set in phase reseat.
 	Expect string `json:"expect,omitempty"`
@@ -84,13 +98,47 @@ func (h Hold) check() error {
 	case h.Since.IsZero():
 		return errors.New("it does not say since when")
 	}
+	for i, n := range h.names() {
+		if !isName(n) {
+			return fmt.Errorf("it names the card %q; wanted letters and digits", n)
+		}
+		if slices.Contains(h.names()[:i], n) {
+			return fmt.Errorf("it names the card %s twice", n)
+		}
+	}
 	return nil
 }
 
-// Hold reads the hold on a card; nil when there is none. An error means that it
-// is not known.
-func (d Dir) Hold(card string) (*Hold, error) {
-	file := d.holdFile(card)
+// names are all under which the hold is kept.
+func (h Hold) names() []string { return append([]string{h.Card}, h.Certificates...) }
+
+// isName tells whether s can be part of a file's name: names are digests.
+func isName(s string) bool {
+	return s != "" && len(s) <= 128 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z')
+	})
+}
+
+// Hold reads the hold on a card that has these names; nil when there is none. Of
+// several, which a crash can leave, it is one in phase renewing where there is one.
+// An error means that it is not known: it is of a file that goes by one of the names.
+func (d Dir) Hold(names ...string) (*Hold, error) {
+	var found *Hold
+	for _, n := range names {
+		h, err := d.hold(n)
+		if err != nil {
+			return nil, err
+		}
+		if h != nil && (found == nil || found.Phase != Renewing && h.Phase == Renewing) {
+			found = h
+		}
+	}
+	return found, nil
+}
+
+// hold reads the hold that is kept under one name.
+func (d Dir) hold(name string) (*Hold, error) {
+	file := d.holdFile(name)
 	b, err := ReadFile(file, maxHold)
 	if errors.Is(err, fs.ErrNotExist) && !isFile(d.path) && !isFile(filepath.Dir(file)) {
 		return nil, nil
@@ -99,7 +147,7 @@ func (d Dir) Hold(card string) (*Hold, error) {
 		return nil, fmt.Errorf("state: hold: %w", err)
 	}
 	h, err := parseHold(b)
-	if err == nil && h.Card != card {
+	if err == nil && !slices.Contains(h.names(), name) {
 		err = errors.New("it is of another card")
 	}
 	if err != nil {
@@ -127,12 +175,23 @@ func parseHold(b []byte) (*Hold, error) {
 	return &h, h.check()
 }
 
-// SetHold writes a hold, durably: when it returns nil, the hold survives a crash
-// and a power loss. A hold that Hold would not read is not written.
+// SetHold writes a hold under each of its names, durably: when it returns nil, the
+// hold survives a crash and a power loss. It takes the place of the hold that the card
+// had under the name Card, and keeps that one's other names. After an error some names
+// may have the new hold and others still the old. A hold that Hold would not read is
+// not written.
 func (d Dir) SetHold(h Hold) error {
 	h.Version, h.Since = holdVersion, h.Since.UTC()
 	if h.Card == "" {
 		return errors.New("state: the hold names no card")
+	}
+	if old, err := d.hold(h.Card); err == nil && old != nil {
+		h.Certificates = slices.Clone(h.Certificates)
+		for _, c := range old.Certificates {
+			if !slices.Contains(h.Certificates, c) {
+				h.Certificates = append(h.Certificates, c)
+			}
+		}
 	}
 	if err := h.check(); err != nil {
 		return fmt.Errorf("state: the hold is incomplete: %w", err)
@@ -141,51 +200,92 @@ func (d Dir) SetHold(h Hold) error {
 	if err != nil {
 		return fmt.Errorf("state: hold: %w", err)
 	}
+	if len(b) >= maxHold {
+		return fmt.Errorf("state: the hold is longer than %d bytes", maxHold)
+	}
 	dir := filepath.Dir(d.holdFile(h.Card))
 	if err := d.make(dir); err != nil {
 		return err
 	}
-	if err := WriteFile(d.holdFile(h.Card), append(b, '\n'), 0o666); err != nil {
-		return fmt.Errorf("state: the hold could not be written: %w", err)
+	for _, n := range h.names() {
+		if err := WriteFile(d.holdFile(n), append(b, '\n'), 0o666); err != nil {
+			return fmt.Errorf("state: the hold could not be written: %w", err)
+		}
 	}
 	return SyncDir(dir)
 }
 
-// ReleaseHold ends the hold on a card if it is still the one with this id. A card
-// that is not on hold is no error.
-func (d Dir) ReleaseHold(card, id string) error {
-	h, err := d.Hold(card)
+// ReleaseHold ends the hold on a card that has these names, under all that the hold
+// has, if it is still the one with this id. A card that is not on hold is no error.
+func (d Dir) ReleaseHold(id string, names ...string) error {
+	h, err := d.Hold(names...)
 	if err != nil || h == nil {
 		return err
 	}
 	if h.ID != id {
 		return fmt.Errorf("state: the card is on another hold since %s; it was not ended", h.Since.Format(time.RFC3339))
 	}
-	if err := patiently(time.Sleep, transient, func() error { return os.Remove(d.holdFile(card)) }); err != nil {
-		return fmt.Errorf("state: the hold could not be ended: %w", err)
+	for _, n := range slices.Concat(h.Certificates, names, []string{h.Card}) {
+		// What another name of the card holds is left to those who read it by that.
+		if at, err := d.hold(n); err != nil || at == nil || at.ID != id {
+			continue
+		}
+		if err := patiently(time.Sleep, transient, func() error { return os.Remove(d.holdFile(n)) }); err != nil {
+			return fmt.Errorf("state: the hold could not be ended: %w", err)
+		}
 	}
-	return SyncDir(filepath.Dir(d.holdFile(card)))
+	return SyncDir(filepath.Dir(d.holdFile(h.Card)))
 }
 
-func (d Dir) holdFile(card string) string { return filepath.Join(d.path, "holds", card+".json") }
+func (d Dir) holdFile(name string) string { return filepath.Join(d.path, "holds", name+".json") }
 
-func (d Dir) lockFile(card string) string { return filepath.Join(d.path, "locks", card+".lock") }
+func (d Dir) lockFile(name string) string { return filepath.Join(d.path, "locks", name+".lock") }
 
-// Lock takes the lock of a card: shared for a signature, exclusive for setting a
-// hold, so that no signature is under way when a hold begins. It waits until ctx
-// ends. The returned function releases it.
-func (d Dir) Lock(ctx context.Context, card string, exclusive bool) (func(), error) {
-	return d.lock(ctx, d.lockFile(card), exclusive, true)
+// Lock takes the lock of one of a card's names: shared for a signature, by the name of
+// the certificate that it is made with. It waits until ctx ends. The returned function
+// releases it.
+func (d Dir) Lock(ctx context.Context, name string, exclusive bool) (func(), error) {
+	return d.lock(ctx, d.lockFile(name), exclusive, true)
+}
+
+// LockAll takes the locks of all of a card's names, exclusively: for setting and
+// ending a hold, so that no signature is under way then, through whatever module. It
+// waits until ctx ends. The returned function releases them.
+func (d Dir) LockAll(ctx context.Context, names ...string) (func(), error) {
+	// In one order, so that two do not wait for each other.
+	names = slices.Sorted(slices.Values(names))
+	return all(slices.Compact(names), func(n string) (func(), error) { return d.Lock(ctx, n, true) })
 }
 
 // ErrBusy is wrapped by TryRenewal when another process renews the card.
 var ErrBusy = errors.New("another process renews this card")
 
-// TryRenewal takes the lock that one renewal of a card holds from its first step
-// to its last. It does not wait: the error that wraps ErrBusy names the process
-// that holds the lock.
-func (d Dir) TryRenewal(ctx context.Context, card string) (func(), error) {
-	return d.lock(ctx, filepath.Join(d.path, "locks", card+".renewal"), true, false)
+// TryRenewal takes the locks that one renewal of a card holds from its first step
+// to its last, of all its names. It does not wait: the error that wraps ErrBusy names
+// the process that holds one.
+func (d Dir) TryRenewal(ctx context.Context, names ...string) (func(), error) {
+	return all(names, func(n string) (func(), error) {
+		return d.lock(ctx, filepath.Join(d.path, "locks", n+".renewal"), true, false)
+	})
+}
+
+// all takes a lock for each name, or none.
+func all(names []string, take func(string) (func(), error)) (func(), error) {
+	var taken []func()
+	release := func() {
+		for _, f := range slices.Backward(taken) {
+			f()
+		}
+	}
+	for _, n := range names {
+		f, err := take(n)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		taken = append(taken, f)
+	}
+	return release, nil
 }
 
 func (d Dir) lock(ctx context.Context, file string, exclusive, wait bool) (func(), error) {

@@ -147,7 +147,7 @@ func TestAHoldThatCannotBeReadIsNotNone(t *testing.T) {
 			assert.Nil(t, h)
 			assert.ErrorContains(t, err, "state: hold "+file+" is damaged: ")
 			assert.ErrorContains(t, err, c.says)
-			assert.ErrorContains(t, d.ReleaseHold("card", "renewal"), c.says, "what is not known is not ended")
+			assert.ErrorContains(t, d.ReleaseHold("renewal", "card"), c.says, "what is not known is not ended")
 			_, err = os.Stat(file)
 			assert.NoError(t, err)
 		})
@@ -188,13 +188,13 @@ func TestAHoldThatCouldNotBeReadIsNotWritten(t *testing.T) {
 
 func TestOnlyTheHoldThatIsMeantIsReleased(t *testing.T) {
 	d := At(t.TempDir())
-	require.NoError(t, d.ReleaseHold("card", "renewal"), "none is no error")
+	require.NoError(t, d.ReleaseHold("renewal", "card"), "none is no error")
 	require.NoError(t, d.SetHold(aHold()))
-	assert.EqualError(t, d.ReleaseHold("card", "an earlier one"), "state: the card is on another hold since 2020-10-01T13:50:00Z; it was not ended")
+	assert.EqualError(t, d.ReleaseHold("an earlier one", "card"), "state: the card is on another hold since 2020-10-01T13:50:00Z; it was not ended")
 	h, err := d.Hold("card")
 	require.NoError(t, err)
 	require.NotNil(t, h)
-	require.NoError(t, d.ReleaseHold("card", "renewal"))
+	require.NoError(t, d.ReleaseHold("renewal", "card"))
 	h, err = d.Hold("card")
 	require.NoError(t, err)
 	assert.Nil(t, h)
@@ -307,11 +307,14 @@ func FuzzHold(f *testing.F) {
 	h.Version, h.Since = 1, h.Since.UTC()
 	b, _ := json.Marshal(h)
 	f.Add(b)
+	h.Certificates = []string{"c1", "c2"}
+	more, _ := json.Marshal(h)
+	f.Add(more)
 	f.Add(b[:len(b)-2])
 	f.Add([]byte(`{"version":1,"id":"x","card":"card","phase":"renewing","since":"2020-10-01T00:00:00+01:00"}`))
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
-	d := At(f.TempDir())
+	d := At(filepath.Join(f.TempDir(), "state"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := parseHold(b)
 		if err != nil {
@@ -320,10 +323,16 @@ func FuzzHold(f *testing.F) {
 		if year := h.Since.UTC().Year(); h.Card != "card" || year < 0 || year > 9999 { // RFC 3339 has no others
 			return
 		}
+		require.NoError(t, os.RemoveAll(d.Path())) // a hold keeps the names of the one before
 		require.NoError(t, d.SetHold(*h))
-		again, err := d.Hold("card")
-		require.NoError(t, err)
 		h.Since = h.Since.UTC()
-		require.Equal(t, h, again)
+		if len(h.Certificates) == 0 {
+			h.Certificates = nil
+		}
+		for _, n := range h.names() {
+			again, err := d.Hold(n)
+			require.NoError(t, err)
+			require.Equal(t, h, again)
+		}
 	})
 }
