@@ -12,6 +12,14 @@ var pivAID = []byte{0xA0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00, 0x01, 
 
 const ridLength = 5
 
+// otherAIDs name the YubiKey's management and OTP applications, which its library
+// libykpiv selects to end the security status of the PIV application. They do nothing
+// else here.
+var otherAIDs = [][]byte{
+	{0xA0, 0x00, 0x00, 0x05, 0x27, 0x47, 0x11, 0x17},
+	{0xA0, 0x00, 0x00, 0x05, 0x27, 0x20, 0x01},
+}
+
 // pivVersion is what the card answers to the YubiKey's GET VERSION: the first
 // line of firmware with AES management keys and with what tools ask for today.
 var pivVersion = []byte{5, 4, 3}
@@ -263,13 +271,17 @@ func (a *applet) execute(q apdu) ([]byte, SW) {
 }
 
 // selectApplication is SELECT by name (SP 800-73-4 part 2, 3.1.1). Selecting the
-// application again leaves the security status; there is no other application, so
-// another name leaves this one selected.
+// application again leaves the security status, and so does a name that no application
+// has; another application ends it, and is the selected one from then on.
 func (a *applet) selectApplication(q apdu) ([]byte, SW) {
+	named := func(aid []byte) bool { return len(q.data) >= ridLength && bytes.HasPrefix(aid, q.data) }
 	switch {
 	case q.p1 != 0x04 || q.p2&^0x0C != 0:
 		return nil, SWParameters
-	case len(q.data) < ridLength || !bytes.HasPrefix(pivAID, q.data):
+	case slices.ContainsFunc(otherAIDs, named):
+		a.status, a.selected = security{}, false
+		return nil, SWOK
+	case !named(pivAID):
 		return nil, SWNotFound
 	}
 	a.selected = true

@@ -108,6 +108,28 @@ func TestSelect(t *testing.T) {
 	h.login()
 	h.ok(insSelect, 4, 0, pivAID...)
 	h.ok(insVerify, 0, 0x80) // SP 800-73-4 part 2, 3.1.1: the security status stays
+	assert.Equal(t, "6a82", h.status(insSelect, 4, 0, []byte("\xa0\x00\x00\x00\x79\x01")...), "an application that is not there")
+	h.ok(insVerify, 0, 0x80)
+}
+
+// SP 800-73-4 part 2, 3.1.1: another application of the card ends the security status,
+// and commands of PIV are unknown until PIV is selected again.
+func TestSelectOfAnotherApplicationLogsOut(t *testing.T) {
+	for name, aid := range map[string]string{"management": "\xa0\x00\x00\x05\x27\x47\x11\x17", "OTP": "\xa0\x00\x00\x05\x27\x20\x01"} {
+		t.Run(name, func(t *testing.T) {
+			h := plug(t, withKey(t, Config{}))
+			h.login()
+			h.manage()
+			h.ok(insSelect, 4, 0, []byte(aid)...)
+			assert.Equal(t, "6d00", h.status(insVerify, 0, 0x80))
+			h.ok(insSelect, 4, 0, pivAID...)
+			assert.Equal(t, "63c3", h.status(insVerify, 0, 0x80))
+			assert.Equal(t, "6982", h.status(insPutData, 0x3F, 0xFF, 0x5C, 3, 0x5F, 0xC1, 0x02, 0x53, 0))
+			h.ok(insSelect, 4, 0, []byte(aid)...)
+			h.a.reset()
+			assert.Equal(t, "63c3", h.status(insVerify, 0, 0x80), "a reset selects PIV")
+		})
+	}
 }
 
 func TestUnknownCommands(t *testing.T) {

@@ -394,3 +394,22 @@ func (a *applet) metadata(q apdu) ([]byte, SW) {
 	pub := k.private.Public()
 	return join(tlv(0x01, []byte{keyAlgorithm(pub)}), tlv(0x02, []byte{pinPolicy(q.p2, k), never}), tlv(0x03, []byte{origin}), tlv(0x04, publicTemplate(pub)))
 }
+
+// KeyUse is a private key on a card and how many signatures it made.
+type KeyUse struct {
+	Reference  byte // PIV key reference, see PIVReference
+	Signatures int
+}
+
+// KeyUses lists the private keys that the PIV face has, in the order of their CKA_IDs.
+func (c *Card) KeyUses() []KeyUse {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var uses []KeyUse
+	for i, s := range pivSlots {
+		if k := c.find([]byte{byte(i + 1)}); k != nil && k.private != nil {
+			uses = append(uses, KeyUse{s.reference, k.signatures})
+		}
+	}
+	return uses
+}

@@ -286,3 +286,16 @@ func TestImportAKey(t *testing.T) {
 		assert.Equal(t, "6a80", h.status(insImport, x.alg, 0x9E, x.data...), name)
 	}
 }
+
+func TestKeyUses(t *testing.T) {
+	c := withKey(t, Config{})
+	require.NoError(t, c.Provision(Pair{ID: PIVID(0x82), Key: ecKey()}))
+	require.NoError(t, c.Provision(Pair{ID: PIVID(0x9D), Certificate: []byte{1}}))
+	uses := c.KeyUses()
+	require.Len(t, uses, 2, "%v", uses)
+	assert.Equal(t, KeyUse{Reference: 0x82}, uses[1])
+	h := plug(t, c)
+	h.login()
+	h.ok(insAuthenticate, algP256, 0x82, tlv(0x7C, tlv(0x82), tlv(0x81, digest[:]))...)
+	assert.Equal(t, KeyUse{0x82, 1}, c.KeyUses()[1])
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -58,13 +57,17 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 }
 
 // Check is one of the nine that the national service makes of a signature, in its
-// order.
+// order, or one of rxguard's own.
 type Check struct {
-	Number int    `json:"number"`
-	Name   string `json:"name"`
-	Text   string `json:"text"` // what the service says where the check fails
+	Number int    `json:"number"` // from 1, in the order in which they are made
+	Name   string `json:"name"`   // stable, in snake_case
+	Text   string `json:"text"`   // of the nine: what the service says where the check fails
 	Result Result `json:"result"`
 	Why    string `json:"why,omitempty"` // empty where it passed
+
+	// Warning is what to see to although the check passed; empty where there is
+	// nothing. The nine have none.
+	Warning string `json:"warning,omitempty"`
 }
 
 const textExpired = "Certificate expired when signed"
@@ -120,26 +123,42 @@ func (f signatureParts) same(s *Signed) bool {
 	return bytes.Equal(f.signedInfo, s.signedInfo) && bytes.Equal(f.value, s.value) && f.cert != nil && s.cert != nil && bytes.Equal(f.cert.Raw, s.cert.Raw)
 }
 
-// examine makes those of the service's checks that need no other certificates or
-// lists, on a Signature as it reads. It starts from the element alone, so that a
-// fault in writing it shows. The first three checks stop, as the service's do.
-func examine(doc *c14n.Document, signature *c14n.Element, d examined) ([]Check, signatureParts) {
+// newChecks are the nine, none of them decided.
+func newChecks() []Check {
 	checks := make([]Check, len(table))
 	for i, t := range table {
 		checks[i] = Check{Number: i + 1, Name: t.name, Text: t.text}
 	}
+	return checks
+}
+
+// stopAt fails the check with a number, after which the service makes none.
+func stopAt(checks []Check, number int, why string) []Check {
+	checks[number-1].Result, checks[number-1].Why = Failed, why
+	for i := number; i < len(checks); i++ {
+		checks[i].Result, checks[i].Why = NotDecidable, fmt.Sprintf("not reached: check %d failed", number)
+	}
+	return checks
+}
+
+// examine makes those of the service's checks that need no other certificates or
+// lists, on a Signature as it reads. It starts from the element alone, so that a
+// fault in writing it shows. The first three checks stop, as the service's do. parse
+// reads the certificate.
+func examine(doc *c14n.Document, signature *c14n.Element, d examined) ([]Check, signatureParts) {
+	return examineWith(doc, signature, d, x509.ParseCertificate)
+}
+
+func examineWith(doc *c14n.Document, signature *c14n.Element, d examined, parse func([]byte) (*x509.Certificate, error)) ([]Check, signatureParts) {
+	checks := newChecks()
 	set := func(number int, r Result, why string) {
 		checks[number-1].Result, checks[number-1].Why = r, why
 	}
 	r := &reader{doc: doc, space: dsig}
 	var found signatureParts
 	stop := func(number int, why string) ([]Check, signatureParts) {
-		set(number, Failed, why)
-		for n := number + 1; n <= len(checks); n++ {
-			set(n, NotDecidable, fmt.Sprintf("not reached: check %d failed", number))
-		}
 		found.err = r.err
-		return checks, found
+		return stopAt(checks, number, why), found
 	}
 
 	if signature.Name.Local != "Signature" {
@@ -147,41 +166,51 @@ func examine(doc *c14n.Document, signature *c14n.Element, d examined) ([]Check, 
 	}
 	r.inSpace(signature)
 	signedInfo := r.only(signature, "SignedInfo")
-	value := r.onlyText(signature, "SignatureValue")
-	certificate := r.onlyText(signature, "KeyInfo", "X509Data", "X509Certificate")
+	valueElement, value := r.serviceText(r.only(signature, "SignatureValue"))
+	certElement, certificate := r.serviceText(r.only(signature, "KeyInfo", "X509Data", "X509Certificate"))
 	if r.err != nil {
-		return stop(1, r.err.Element+" "+r.err.Problem)
+		return stop(1, said(r.err))
 	}
 	set(1, Passed, "")
 
 	// Not "BEGIN" and "END" alone: base64 can spell those.
 	for _, mark := range []string{"BEGIN CERTIFICATE", "END CERTIFICATE"} {
 		if strings.Contains(certificate, mark) {
-			return stop(2, "X509Certificate holds "+mark+", wanted the base64 of one certificate alone")
+			r.fail(certElement, "holds %s, wanted the base64 of one certificate alone", mark)
+			return stop(2, said(r.err))
 		}
 	}
 	set(2, Passed, "")
 
 	der, err := looseBase64(certificate)
 	if err != nil {
-		return stop(3, fmt.Sprintf("X509Certificate is not base64: %v", err))
+		r.fail(certElement, "is not base64: %v", err)
+		return stop(3, said(r.err))
 	}
-	if found.cert, err = x509.ParseCertificate(der); err != nil {
-		return stop(3, fmt.Sprintf("X509Certificate does not parse: %v", err))
+	if found.cert, err = parse(der); err != nil {
+		r.fail(certElement, "does not parse: %v", err)
+		return stop(3, said(r.err))
 	}
 	set(3, Passed, "")
 
 	found.signedInfo = r.canonical(signedInfo)
 	found.match(r, signedInfo, d, set)
+	var strict *MessageError
 	if found.value, err = looseBase64(value); err != nil {
-		found.value = nil
-		set(4, Failed, fmt.Sprintf("SignatureValue is not base64: %v", err))
-	} else if found.method != nil {
-		if why := found.whyInvalid(); why != "" {
-			set(4, Failed, why)
-		} else {
-			set(4, Passed, "")
+		strict = problem(doc, valueElement, "is not base64: %v", err)
+		found.value = serviceBase64(value)
+	}
+	if found.method != nil {
+		f := found.verify()
+		if f.result == Failed && strict != nil {
+			f.why = said(strict)
 		}
+		set(4, f.result, f.why)
+	} else if strict != nil {
+		set(4, Failed, said(strict))
+	}
+	if found.err == nil {
+		found.err = strict
 	}
 
 	set(6, NotDecidable, "no CRL was given")
@@ -200,6 +229,9 @@ func examine(doc *c14n.Document, signature *c14n.Element, d examined) ([]Check, 
 	return checks, found
 }
 
+// said is a problem without the package's name, for a check.
+func said(e *MessageError) string { return strings.TrimPrefix(e.Error(), "eps: ") }
+
 // match makes check 5, and finds out the method for check 4. The service canonicalises
 // by the method that the Signature names, and takes a SignatureMethod that it does not
 // know for rsa-sha1 after rewriting it; nothing that verifies only then passes here.
@@ -213,7 +245,7 @@ func (f *signatureParts) match(r *reader, signedInfo *c14n.Element, d examined, 
 	}
 	c14nMethod, signatureMethod, digestMethod := named("CanonicalizationMethod"), named("SignatureMethod"), named("Reference", "DigestMethod")
 	if r.err != nil {
-		why := "the SignedInfo cannot be read as the service reads it: " + r.err.Element + " " + r.err.Problem
+		why := "the SignedInfo cannot be read as the service reads it: " + said(r.err)
 		set(4, NotDecidable, why)
 		set(5, NotDecidable, why)
 		f.err = r.err
@@ -259,39 +291,36 @@ func unlike(a Algorithm, info []byte) string {
 	return diagnose(a, info).Problem
 }
 
-// whyInvalid verifies RSASSA-PKCS1-v1_5 over the canonical SignedInfo.
-func (f *signatureParts) whyInvalid() string {
+// verify makes check 4: RSASSA-PKCS1-v1_5 over the canonical SignedInfo.
+func (f *signatureParts) verify() finding {
 	key, err := rsaKey(f.cert)
 	if err != nil {
-		return strings.TrimPrefix(err.Error(), "eps: ")
+		why := strings.TrimPrefix(err.Error(), "eps: ")
+		if _, small := f.cert.PublicKey.(*rsa.PublicKey); small { // the service would verify it
+			return undecided("%s", why)
+		}
+		return refused("%s", why)
 	}
 	h := f.method.hash.New()
 	h.Write(f.signedInfo)
 	if err := rsa.VerifyPKCS1v15(key, f.method.hash, h.Sum(nil), f.value); err != nil {
-		return fmt.Sprintf("SignatureValue does not verify over the canonical SignedInfo with the key of certificate %s: %v", serialOf(f.cert), err)
+		return refused("SignatureValue does not verify over the canonical SignedInfo with the key of certificate %s: %v", serialOf(f.cert), err)
 	}
-	return ""
+	return passed
 }
 
 // outsideValidity is empty if notBefore < at < notAfter, strictly, as the service
 // compares, and otherwise names both instants, in UTC.
 func outsideValidity(cert *x509.Certificate, at time.Time) string {
-	const layout = time.RFC3339Nano
-	switch {
-	case !at.After(cert.NotBefore):
-		return fmt.Sprintf("is valid only after its notBefore %s, and the time of signing is %s",
-			cert.NotBefore.UTC().Format(layout), at.UTC().Format(layout))
-	case !at.Before(cert.NotAfter):
-		return fmt.Sprintf("is valid only before its notAfter %s, and the time of signing is %s",
-			cert.NotAfter.UTC().Format(layout), at.UTC().Format(layout))
-	}
-	return ""
+	return outside(cert, at, "the time of signing")
 }
 
-// looseBase64 decodes base64 with XML white space in it, which XML-DSig allows
-// (1.1 4.3, RFC 2045 6.8) and the service passes over.
-func looseBase64(s string) ([]byte, error) {
-	b := []byte(s)
-	b = bytes.Join(bytes.FieldsFunc(b, func(r rune) bool { return r < 0x80 && isXMLSpace(byte(r)) }), nil)
-	return base64.StdEncoding.DecodeString(string(b))
+func outside(cert *x509.Certificate, at time.Time, what string) string {
+	switch {
+	case !at.After(cert.NotBefore):
+		return fmt.Sprintf("is valid only after its notBefore %s, and %s is %s", instant(cert.NotBefore), what, instant(at))
+	case !at.Before(cert.NotAfter):
+		return fmt.Sprintf("is valid only before its notAfter %s, and %s is %s", instant(cert.NotAfter), what, instant(at))
+	}
+	return ""
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rxguard/rxguard/signing/eps"
+	"github.com/rxguard/rxguard/signing/signingtest"
 )
 
 func ExampleParsePrepared() {
@@ -49,4 +51,24 @@ func ExampleOutcomeError() {
 		fmt.Println(outcome.Issues[0])
 	}
 	// Output: fatal invalid: INVALID_VALUE Quantity is missing.
+}
+
+func ExampleParseMessage() {
+	// An HL7v3 message as an application makes it; here a synthetic one.
+	message := signingtest.Message(signingtest.MessageConfig{
+		Prescriptions: 2, At: time.Date(2026, 11, 2, 9, 30, 0, 0, time.UTC),
+	})
+	m, err := eps.ParseMessage(message, eps.ReadOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, p := range m.Prescriptions() {
+		fmt.Println(p.ShortID(), p.Time().Format(time.RFC3339), p.Err())
+	}
+	// signing.SignEach takes m.Prescriptions() from here, and m.Fill fills in what it
+	// gives.
+	// Output:
+	// 000000-Z99999-5EED0X 2026-11-02T09:30:00Z <nil>
+	// 000001-Z99999-5EED0X 2026-11-02T09:30:00Z <nil>
 }

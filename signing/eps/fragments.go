@@ -165,21 +165,6 @@ func (r *reader) write(fragments [][]*c14n.Element) []byte {
 	return b
 }
 
-// onlyText returns the text of the one element at a path, which must have some.
-func (r *reader) onlyText(e *c14n.Element, names ...string) string {
-	if e = r.only(e, names...); e == nil {
-		return ""
-	}
-	text := e.Text()
-	for range e.Elements() {
-		text = ""
-	}
-	if onlySpace(text) {
-		r.fail(e, "is empty or holds elements, wanted text")
-	}
-	return text
-}
-
 // canonical writes a SignedInfo as the service canonicalises it.
 func (r *reader) canonical(e *c14n.Element) []byte {
 	b := r.element(make([]byte, 0, e.End-e.Start+64), e, nil, dsig)

@@ -44,6 +44,13 @@ type ReadOptions struct {
 	MaxBytes int // of a message; 0 means 1 MiB
 }
 
+// What bounds the memory, beside MaxBytes: a message of real prescriptions has some 400
+// elements for each. They take about 300 bytes.
+const (
+	maxElements      = 1 << 20 // of a message that is kept
+	maxElementsOfOne = 1 << 18 // of one prescription at a time, and the message around
+)
+
 // Message is an HL7v3 message in XML that was read, with the prescriptions in it. It
 // does not change and may be used by several goroutines.
 type Message struct {
@@ -59,7 +66,7 @@ type Message struct {
 // told apart from the others: [Prescription.Err] says what it is, and it is not
 // signed.
 func ParseMessage(message []byte, o ReadOptions) (*Message, error) {
-	doc, err := c14n.Parse(bytes.Clone(message), c14n.Options{MaxBytes: o.MaxBytes})
+	doc, err := c14n.Parse(bytes.Clone(message), c14n.Options{MaxBytes: o.MaxBytes, MaxElements: maxElements})
 	if err != nil {
 		return nil, notXML(err)
 	}
@@ -99,13 +106,13 @@ func (m *Message) Prescriptions() []*Prescription {
 	return append([]*Prescription(nil), m.prescriptions...)
 }
 
-// Sign fills the signatures of some or all of m's prescriptions into it and returns
+// Fill fills the signatures of some or all of m's prescriptions into it and returns
 // the whole message. Each Signature becomes the content of its prescription's
 // author/signatureText, which is written where it is missing and loses a nullFlavor;
 // every other byte stays as it was. Each is read back from the finished message and
 // goes through the service's checks again: what would fail is a *CheckError, and
 // nothing is returned.
-func (m *Message) Sign(signatures ...*SignedPrescription) ([]byte, error) {
+func (m *Message) Fill(signatures ...*SignedPrescription) ([]byte, error) {
 	if m == nil || m.doc == nil {
 		return nil, errors.New("eps: no message; wanted one from ParseMessage")
 	}

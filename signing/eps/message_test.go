@@ -273,7 +273,7 @@ func TestASignedMessageKeepsItsBytes(t *testing.T) {
 				in := strings.ReplaceAll(message(signingtest.MessageConfig{Prescriptions: 3, Prefix: prefix}), qualify(c.from), qualify(c.to))
 				m := parsed(t, in)
 				s := signNative(t, m.Prescriptions()[1])
-				out, err := m.Sign(s)
+				out, err := m.Fill(s)
 				require.NoError(t, err)
 				want := qualify(c.before) + string(s.XML()) + qualify(c.after)
 				require.Equal(t, 1, strings.Count(string(out), want))
@@ -299,7 +299,7 @@ func TestEveryPrescriptionOfAMessageIsSigned(t *testing.T) {
 		}
 		all = append(all, signNative(t, p))
 	}
-	out, err := m.Sign(all...)
+	out, err := m.Fill(all...)
 	require.NoError(t, err)
 	for i, p := range parsed(t, string(out)).Prescriptions() {
 		require.NoError(t, p.Err())
@@ -322,18 +322,18 @@ func TestSignTakesItsOwnSignaturesOnly(t *testing.T) {
 	s := signNative(t, m.Prescriptions()[0])
 	other := parsed(t, message(signingtest.MessageConfig{Prescriptions: 2}))
 	for says, call := range map[string]func() ([]byte, error){
-		"no signature":                 func() ([]byte, error) { return m.Sign(nil) },
-		"wanted one from signing.Sign": func() ([]byte, error) { return m.Sign(&SignedPrescription{}) },
-		"another message":              func() ([]byte, error) { return other.Sign(s) },
-		"two signatures":               func() ([]byte, error) { return m.Sign(s, s) },
-		"wanted one from ParseMessage": func() ([]byte, error) { return (*Message)(nil).Sign(s) },
-		"no message; wanted one":       func() ([]byte, error) { return (&Message{}).Sign(s) },
+		"no signature":                 func() ([]byte, error) { return m.Fill(nil) },
+		"wanted one from signing.Sign": func() ([]byte, error) { return m.Fill(&SignedPrescription{}) },
+		"another message":              func() ([]byte, error) { return other.Fill(s) },
+		"two signatures":               func() ([]byte, error) { return m.Fill(s, s) },
+		"wanted one from ParseMessage": func() ([]byte, error) { return (*Message)(nil).Fill(s) },
+		"no message; wanted one":       func() ([]byte, error) { return (&Message{}).Fill(s) },
 	} {
 		out, err := call()
 		assert.ErrorContains(t, err, says)
 		assert.Nil(t, out)
 	}
-	out, err := m.Sign()
+	out, err := m.Fill()
 	require.NoError(t, err)
 	assert.Equal(t, message(signingtest.MessageConfig{Prescriptions: 2}), string(out), "nothing to fill in")
 }

@@ -3,13 +3,12 @@ package eps
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/rxguard/rxguard/internal/c14n"
 )
 
 // FormatError says that a $prepare answer is not what may be signed.
@@ -87,7 +86,6 @@ func mismatch(a Algorithm, d, template []byte, from int) *FormatError {
 
 // attributes lists what each element of a SignedInfo may carry.
 var attributes = map[string]string{
-	"SignedInfo":             "xmlns",
 	"CanonicalizationMethod": "Algorithm",
 	"SignatureMethod":        "Algorithm",
 	"Transform":              "Algorithm",
@@ -103,37 +101,32 @@ func cause(a Algorithm, d []byte) string {
 	}
 	want := methods[a]
 	uris := map[string]string{"SignatureMethod": want.signatureMethod, "DigestMethod": want.digestMethod}
-	var otherMethod, extra, root string
-	dec := xml.NewDecoder(bytes.NewReader(d))
-	for {
-		tok, err := dec.RawToken()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return "the decoded digest is not XML: " + clip(err.Error(), 120)
-		}
-		el, ok := tok.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		if root == "" {
-			root = el.Name.Local
-		}
-		for _, at := range el.Attr {
+	doc, err := c14n.Parse(d, c14n.Options{})
+	if err != nil {
+		return "the decoded digest is not XML: " + clip(strings.TrimPrefix(err.Error(), "c14n: "), 120)
+	}
+	var otherMethod, extra string
+	var look func(*c14n.Element)
+	look = func(e *c14n.Element) {
+		for _, at := range e.Attrs {
 			name := at.Name.Local
-			if at.Name.Space != "" {
-				name = at.Name.Space + ":" + name
+			if at.Prefix != "" {
+				name = at.Prefix + ":" + name
 			}
-			uri := uris[el.Name.Local]
+			uri := uris[e.Name.Local]
 			switch {
-			case attributes[el.Name.Local] != name && extra == "":
-				extra = fmt.Sprintf("element %s has the extra attribute %s", clip(el.Name.Local, 40), clip(name, 40))
+			case attributes[e.Name.Local] != name && extra == "":
+				extra = fmt.Sprintf("element %s has the extra attribute %s", clip(e.Name.Local, 40), clip(name, 40))
 			case name == "Algorithm" && uri != "" && at.Value != uri && otherMethod == "":
-				otherMethod = fmt.Sprintf("the SignedInfo names %s %s%s, but algorithm says %v", el.Name.Local, excerpt(at.Value), named(at.Value), a)
+				otherMethod = fmt.Sprintf("the SignedInfo names %s %s%s, but algorithm says %v", e.Name.Local, excerpt(at.Value), named(at.Value), a)
 			}
+		}
+		for c := range e.Elements() {
+			look(c)
 		}
 	}
+	look(doc.Root)
+	root := doc.Root.Name.Local
 	switch nl := bytes.IndexAny(d, "\r\n"); {
 	case root != "SignedInfo":
 		return fmt.Sprintf("the decoded digest's root element is %s, wanted SignedInfo", excerpt(root))

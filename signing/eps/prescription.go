@@ -269,7 +269,7 @@ func (p *Prescription) Finish(sig tbs.Signature) (*SignedPrescription, error) {
 }
 
 // SignedPrescription is a prescription's signature that was verified. The signed
-// message is [Message.Sign]'s. Only Finish makes one, and it does not change.
+// message is [Message.Fill]'s. Only Finish makes one, and it does not change.
 type SignedPrescription struct {
 	Signed
 	of *Prescription

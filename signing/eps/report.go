@@ -37,9 +37,8 @@ type CertificateReport struct {
 	NotAfter  time.Time `json:"not_after"`
 }
 
-func reportCertificate(cert *x509.Certificate) *CertificateReport {
-	sum := sha256.Sum256(cert.Raw)
-	return &CertificateReport{
+func reportCertificate(cert *x509.Certificate, sum [sha256.Size]byte) CertificateReport {
+	return CertificateReport{
 		Serial: serialOf(cert), Issuer: cert.Issuer.String(), SHA256: hex.EncodeToString(sum[:]),
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(),
 	}

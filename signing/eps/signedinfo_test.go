@@ -102,7 +102,7 @@ func TestBadDigestsAreNamed(t *testing.T) {
 		{"an Id on SignedInfo", swap(`xmldsig#">`, `xmldsig#" Id="x">`), []string{"SignedInfo has the extra attribute Id", `found " Id=`, `wanted "><Canon`}, 54},
 		{"an Id before xmlns", swap(`<SignedInfo `, `<SignedInfo Id="x" `), []string{"SignedInfo has the extra attribute Id"}, 12},
 		{"a URI on Reference", swap("<Reference>", `<Reference URI="">`), []string{"Reference has the extra attribute URI"}, -2},
-		{"a second namespace", swap("<Reference>", `<Reference xmlns:x="urn:x">`), []string{"Reference has the extra attribute xmlns:x"}, -2},
+		{"a second namespace", swap("<Reference>", `<Reference xmlns:x="urn:x">`), []string{"xmlns:x="}, -2},
 		{"a line break", swap("<Reference>", "\n<Reference>"), []string{"line break at byte", `found "\n<Reference`}, -2},
 		{"a line break at the end", good + "\n", []string{"trailing bytes after </SignedInfo>", "1 in all"}, len(good)},
 		{"trailing element", good + "<x/>", []string{"trailing bytes", "4 in all", `"<x/>"`}, len(good)},

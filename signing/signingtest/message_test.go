@@ -60,7 +60,7 @@ func TestAMessageIsSignedWithASimulatedCard(t *testing.T) {
 	for _, o := range outcomes {
 		signatures = append(signatures, o.Signed)
 	}
-	message, err := m.Sign(signatures...)
+	message, err := m.Fill(signatures...)
 	require.NoError(t, err)
 
 	again, err := eps.ParseMessage(message, eps.ReadOptions{})
