@@ -41,7 +41,7 @@ type trip struct {
 func journey(ctx context.Context, o options, tell *teller) (err error) {
 	t, err := pack(ctx, o, tell)
 	if err != nil {
-		return err
+		return before(ctx, o, err)
 	}
 	defer func() {
 		err = errors.Join(t.end(ctx, err), tell.failed())
@@ -192,13 +192,13 @@ func (t *trip) check(ctx context.Context) (affected bool, err error) {
 			return true, nil
 		}
 		if err := t.w.fits(); err != nil {
-			return false, &stopError{"This card must be renewed, and then it could not sign this answer: " + err.Error() +
-				".\nRenew the card, then ask for a new $prepare answer.", err}
+			return false, &stopError{text: "This card must be renewed, and then it could not sign this answer: " + err.Error() +
+				".\nRenew the card, then ask for a new $prepare answer.", err: err}
 		}
 		return true, nil
 	default:
 		t.tell.say(v.Decision.String(), v.String(), v)
-		return false, &stopError{"This card cannot sign, and renewing it here would not help. " + v.Findings[0].Text, err}
+		return false, &stopError{text: "This card cannot sign, and renewing it here would not help. " + v.Findings[0].Text, err: err}
 	}
 }
 
@@ -252,7 +252,11 @@ func (t *trip) mustRefuse(ctx context.Context) error {
 
 // renew is step 4: the renewal in process.
 func (t *trip) renew(ctx context.Context) error {
-	t.tell.begin(4, "renew", "The card is renewed, here and now")
+	title := "The card is renewed, here and now"
+	if t.changed {
+		title = "The renewal that was begun goes on"
+	}
+	t.tell.begin(4, "renew", title)
 	server, err := t.w.kit.StartEnrolment()
 	if err != nil {
 		return err
@@ -269,7 +273,9 @@ func (t *trip) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.tell.say("plan", plan.String(), plan)
+	if plan.Outcome != renewal.ReseatCard { // which Renew tells, too
+		t.tell.say("plan", plan.String(), plan)
+	}
 	res, err := r.Renew(ctx, func(p renewal.Progress) {
 		t.changed = t.changed || p.Step != renewal.StepPlanned
 		t.tell.progress(p)
@@ -297,7 +303,7 @@ func stopOf(err error) error {
 	for i, r := range e.Result.Remedies {
 		text += fmt.Sprintf("\n  %d. %s", i+1, r.Text)
 	}
-	return &stopError{text, err}
+	return &stopError{text: text, err: err}
 }
 
 // signOnHold is step 5: renewed, but not yet taken out and put back.

@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -69,6 +70,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			o.pace = 400 * time.Millisecond // a real card takes its time; let the bar be seen
 		}
 	}
+	ctx, o.interrupt = context.WithCancel(ctx)
+	defer o.interrupt()
 	err = journey(ctx, o, tell)
 	var usage *usageError
 	if werr := tell.failed(); werr != nil {
@@ -77,7 +80,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage):
+	case ctx.Err() == nil && errors.As(err, &usage):
 		fmt.Fprintf(stderr, "prescriber: %v\n", err)
 		return exitUsage
 	case ctx.Err() != nil:
@@ -110,10 +113,12 @@ type options struct {
 	pinFile   string
 	soFile    string
 	wait      time.Duration
+
+	interrupt func() // ends the journey as Ctrl-C does
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	o := options{pace: -1}
+	o := options{pace: -1, wait: 10 * time.Minute}
 	fs := flag.NewFlagSet("prescriber", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are told once, by command
 	usage := func() {
@@ -121,7 +126,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		fmt.Fprintln(stderr, "Usage: prescriber [flags]\n       prescriber --module PATH --token LABEL [flags]\n\n"+
 			"The whole way on a simulated smartcard, or on an empty PKCS#11 token: refused, renewed, re-seated, signed.")
 		fs.PrintDefaults()
-		fmt.Fprintln(stderr, "\nTIME is RFC 3339 (2020-09-30T09:00:00Z) or a date (2020-09-30), which is its first instant in UTC.\n"+
+		fmt.Fprintln(stderr, "\nAn INSTANT is RFC 3339 (2020-09-30T09:00:00Z) or a date (2020-09-30), which is its first instant in UTC.\n"+
 			"The passcode of a token comes from --pin-file, else from "+pinEnv+", else it is asked on the terminal;\n"+
 			"the security officer's secret, where a module wants one, from --so-file, "+soEnv+" or the terminal.\n"+
 			"Exit codes: 0 signed, 1 not signed, 2 command line or file not understood,\n"+
@@ -129,18 +134,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	fs.StringVar(&o.out, "out", "", "write certificates, signature, Provenance and verdicts to this `DIR`")
 	fs.StringVar(&o.prepare, "prepare", "", "sign the $prepare answer in this `FILE` instead of a synthetic one; the simulated clock starts just before its timestamp, with --issued at it, unless --at is given")
-	fs.Func("at", "judge as of this `TIME`, where the simulated clock starts, by the built-in notice of 2020 alone", instantFlag(&o.at))
-	fs.Func("issued", "the simulated card's certificates were issued at this `TIME`; judged by the built-in notice of 2020 alone", instantFlag(&o.issued))
+	fs.Func("at", "judge as of this `INSTANT`, where the simulated clock starts, by the built-in notice of 2020 alone", instantFlag(&o.at))
+	fs.Func("issued", "the simulated card's certificates were issued at this `INSTANT`; judged by the built-in notice of 2020 alone", instantFlag(&o.issued))
 	fs.BoolVar(&o.json, "json", false, "print the steps as JSON lines")
-	fs.DurationVar(&o.pace, "pace", -1, "pause after each step of the renewal, as a real card would; default 400ms on a terminal, else none")
+	fs.Func("pace", "pause this `TIME` after each step of the renewal, as a real card would; default 400ms on a terminal, else none", durationFlag(&o.pace))
 	fs.StringVar(&o.resume, "resume", "", "go on with the simulated card in this `DIR`, which an interrupted run named")
 	fs.StringVar(&o.module, "module", "", "go the way on a token behind this PKCS#11 module, the `PATH` of a shared library; an empty token is provisioned first, one with anything of others on it is left alone")
-	fs.StringVar(&o.arguments, "module-arguments", "", "the `TEXT` that the module wants at its initialisation, as NSS softokn does")
+	fs.StringVar(&o.arguments, "module-arguments", "", "the `TEXT` that the module wants at its initialisation, as NSS softokn does: configdir='sql:FOLDER', the folder of its database")
 	fs.StringVar(&o.token, "token", "", "the `LABEL` or serial number of the token")
 	fs.StringVar(&o.dir, "dir", "", "keep what belongs to the token (its test authority, hold, journal and record) in this `DIR`; default a folder of the token's in the user's cache")
 	fs.StringVar(&o.pinFile, "pin-file", "", "read the token's passcode from this `FILE`")
 	fs.StringVar(&o.soFile, "so-file", "", "read the security officer's secret from this `FILE`: on a PIV card its management key")
-	fs.DurationVar(&o.wait, "wait", 10*time.Minute, "wait so long for the token to be taken out and put back; 0 stops at once")
+	fs.Func("wait", "wait this `TIME` for the token to be taken out and put back; 0 stops at once; default 10m", durationFlag(&o.wait))
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		usage()
 		return o, err
@@ -152,9 +157,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	var wrong error
 	fs.Visit(func(f *flag.Flag) {
-		switch {
-		case f.Value.String() == "" && f.Name != "at" && f.Name != "issued":
+		if f.Value.String() == "" && !slices.Contains([]string{"at", "issued", "pace", "wait"}, f.Name) && wrong == nil {
 			wrong = fmt.Errorf("--%s is empty", f.Name)
+		}
+	})
+	fs.Visit(func(f *flag.Flag) {
+		switch {
+		case wrong != nil:
 		case o.module == "" && slices.Contains([]string{"module-arguments", "token", "dir", "pin-file", "so-file", "wait"}, f.Name):
 			wrong = fmt.Errorf("--%s is for a PKCS#11 token; --module names its module", f.Name)
 		case o.module != "" && (f.Name == "at" || f.Name == "issued"):
@@ -166,13 +175,27 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if wrong != nil {
 		return o, wrong
 	}
-	if o.wait < 0 {
-		return o, errors.New("--wait is negative")
-	}
 	if o.resume != "" && (!o.at.IsZero() || !o.issued.IsZero() || o.prepare != "") {
 		return o, errors.New("--resume goes on with what the interrupted run was given; --at, --issued and --prepare do not go with it")
 	}
 	return o, nil
+}
+
+func durationFlag(d *time.Duration) func(string) error {
+	return func(s string) error {
+		v, err := time.ParseDuration(s)
+		switch {
+		case err == nil && v < 0:
+			return errors.New("it is negative")
+		case err == nil:
+			*d = v
+			return nil
+		}
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			return fmt.Errorf("it has no unit; for seconds say %ss", s)
+		}
+		return errors.New("wanted a number with a unit, as 400ms, 5s or 10m")
+	}
 }
 
 func instantFlag(t *time.Time) func(string) error {

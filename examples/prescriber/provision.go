@@ -140,24 +140,34 @@ func (t *testToken) pair(ctx context.Context, s card.Session, profile testcard.P
 	return c, s.WriteCertificate(ctx, id, label, c.Raw)
 }
 
-// unable puts in plain words that a module cannot do what provisioning needs.
-func (t *testToken) unable(err error) error {
-	if !card.IsKind(err, card.Unsupported) && !card.IsKind(err, card.ReadOnly) && !card.IsKind(err, card.Full) {
-		return err
-	}
-	return &stopError{fmt.Sprintf("This token cannot be provisioned through the module %s: %v.\n"+
-		"The journey needs a module that makes RSA keys on the token and writes certificates to it: SoftHSM and NSS softokn do, and ykcs11 with a PIV card, with the card's management key as its security officer's secret. OpenSC makes no keys on PIV cards.",
-		t.o.module, err), err}
+// untouched tells whether a token refused to be changed, and stayed as it was.
+func untouched(err error) bool {
+	return card.IsKind(err, card.Unsupported) || card.IsKind(err, card.ReadOnly) || card.IsKind(err, card.Full)
 }
 
-// ours lists the token's certificates and keys; one that is not this example's is an
-// error, and the token stays as it is.
+// unable puts in plain words that a module cannot do what provisioning needs.
+func (t *testToken) unable(err error) error {
+	if !untouched(err) || refusedOfficer(err) {
+		return err
+	}
+	return &stopError{text: fmt.Sprintf("This token cannot be provisioned through the module %s: %v.\n"+
+		"The journey needs a module that makes RSA keys on the token and writes certificates to it: SoftHSM and NSS softokn do, and ykcs11 with a PIV card, with the card's management key as its security officer's secret. OpenSC makes no keys on PIV cards.",
+		t.o.module, err), err: err, final: true}
+}
+
+// ours lists the token's certificates and keys; anything on it that is not this
+// example's is an error, and the token stays as it is.
 func (t *testToken) ours(ctx context.Context, s card.Session) ([]card.Object, error) {
 	objects, err := s.Objects(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var strange []string
+	if l, ok := s.(lister); ok {
+		if strange, err = l.Others(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for _, o := range objects {
 		if why := t.strange(o); why != "" {
 			strange = append(strange, why)
@@ -171,7 +181,7 @@ func (t *testToken) ours(ctx context.Context, s card.Session) ([]card.Object, er
 		text += "  - " + s + "\n"
 	}
 	text += "The example works on an empty token, or on one that it provisioned itself: what it knows of those is in " + t.dir + " (--dir names another folder)."
-	return nil, &stopError{text, card.Errorf(card.Unsupported, "provision", "%s", strange[0])}
+	return nil, &stopError{text: text, err: card.Errorf(card.Unsupported, "provision", "%s", strange[0]), final: true}
 }
 
 // strange says what an object is that is not this example's; empty for its own.

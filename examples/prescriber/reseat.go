@@ -107,6 +107,9 @@ func (t *trip) byHand(ctx context.Context) error {
 	}
 	limit := time.NewTimer(t.o.wait)
 	defer limit.Stop()
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	others := ""
 	var out, unseen bool
 	var insertion uint64
 	for first := true; ; first = false {
@@ -136,6 +139,13 @@ func (t *trip) byHand(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-look.C:
+			if now := test.others(ctx); now != others && ctx.Err() == nil {
+				if others = now; now == "" {
+					now = "The readers answer, and no other card is in them."
+				}
+				t.tell.say("readers", now, nil)
+			}
 		case <-limit.C:
 			return t.onHold(fmt.Sprintf("It was not seen taken out and put back within %s. That is done while this program runs.", t.o.wait))
 		case <-changed:
@@ -145,6 +155,6 @@ func (t *trip) byHand(ctx context.Context) error {
 
 // onHold ends the journey before the re-seat.
 func (t *trip) onHold(why string) error {
-	return &stopError{"The card was renewed, and is on hold until it is taken out and put back in. " + why +
-		"\nOnce a re-seat was seen, the hold ends with the passcode, and the prescription is signed.", errOnHold}
+	return &stopError{text: "The card was renewed, and is on hold until it is taken out and put back in. " + why +
+		"\nOnce a re-seat was seen, the hold ends with the passcode, and the prescription is signed.", err: errOnHold}
 }

@@ -203,8 +203,9 @@ func (t *teller) problem(err error) {
 
 // stopError is an end of the journey that has been put in plain words.
 type stopError struct {
-	text string
-	err  error
+	text  string
+	err   error
+	final bool // the same command would end the same way: the text says what helps
 }
 
 func (e *stopError) Error() string {

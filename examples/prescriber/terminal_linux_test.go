@@ -109,3 +109,30 @@ func TestAnInterruptedQuestionLeavesTheTerminalAsItWas(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(s.shows(), "Interrupted.") }, patience, 10*time.Millisecond)
 	assert.Contains(t, s.shows(), "The card was not changed.")
 }
+
+// Ctrl-D in place of a passcode gives up, Ctrl-C interrupts.
+func TestKeysThatEndAQuestion(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys string
+		code int
+		want string
+	}{
+		"Ctrl-D":                {"\x04", exitNotSigned, "nothing was entered"},
+		"Ctrl-D after a letter": {"1\x04", exitNotSigned, "nothing was entered"},
+		"Ctrl-C":                {"\x03", exitInterrupted, "Interrupted."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, args := softToken(t)
+			s := newScreen(t)
+			cmd := s.start(t, args[:6]...)
+			s.asked(t, 1)
+			_, err := s.person.WriteString(c.keys)
+			require.NoError(t, err)
+			_ = cmd.Wait()
+			assert.Equal(t, c.code, cmd.ProcessState.ExitCode(), s.shows())
+			require.Eventually(t, func() bool { return strings.Contains(s.shows(), "The card was not changed.") }, patience, 10*time.Millisecond)
+			assert.Contains(t, s.shows(), c.want)
+			assert.True(t, s.echoes(t))
+		})
+	}
+}

@@ -38,6 +38,7 @@ import (
 type testToken struct {
 	o       options
 	dir     string
+	module  *p11.Module
 	token   *p11.Token
 	secrets *secrets
 	ca      *testcard.CA
@@ -78,16 +79,18 @@ type madeKey struct {
 // openToken finds the token and its folder. It changes nothing on the token, and
 // asks for nothing.
 func openToken(ctx context.Context, o options, questions io.Writer) (_ *world, err error) {
-	module, err := p11.Open(o.module, p11.Options{Arguments: o.arguments})
-	if err != nil {
+	t := &testToken{o: o, secrets: &secrets{pinFile: o.pinFile, soFile: o.soFile, out: questions, interrupt: o.interrupt}}
+	if err := t.secrets.check(); err != nil {
 		return nil, &usageError{err}
 	}
-	if o.token == "" {
-		return nil, &usageError{fmt.Errorf("--module needs --token, the label or serial number of a token; %s", tokensOf(ctx, module))}
-	}
-	t := &testToken{o: o, secrets: &secrets{pinFile: o.pinFile, soFile: o.soFile, out: questions}}
-	if t.token, err = module.Token(ctx, p11.Select{Token: o.token}, t.secrets.officer); err != nil {
+	if t.module, err = openModule(ctx, o); err != nil {
 		return nil, err
+	}
+	if o.token == "" {
+		return nil, &usageError{fmt.Errorf("--module needs --token, the label or serial number of a token; %s", tokensOf(ctx, t.module))}
+	}
+	if t.token, err = t.module.Token(ctx, p11.Select{Token: o.token}, t.secrets.officer); err != nil {
+		return nil, t.notFound(ctx, err)
 	}
 	w := &world{kit: t, test: t}
 	defer func() {
@@ -96,15 +99,12 @@ func openToken(ctx context.Context, o options, questions io.Writer) (_ *world, e
 		}
 	}()
 	info, err := t.info(ctx)
-	if card.IsKind(err, card.Absent) {
-		return nil, &stopError{fmt.Sprintf("No token %q is in a reader of %s; %s.\nPut it in, and run this again.", o.token, o.module, tokensOf(ctx, module)), err}
-	}
 	if err != nil {
-		return nil, err
+		return nil, t.notFound(ctx, err)
 	}
-	slots, err := module.Slots(ctx)
+	slots, err := t.module.Slots(ctx)
 	if err != nil {
-		return nil, err
+		return nil, t.notFound(ctx, err)
 	}
 	for _, s := range slots {
 		if s.Present && s.Serial == info.Serial && s.Label == info.Label {
@@ -115,24 +115,6 @@ func openToken(ctx context.Context, o options, questions io.Writer) (_ *world, e
 		return nil, err
 	}
 	return w, nil
-}
-
-// tokensOf says which tokens there are.
-func tokensOf(ctx context.Context, m *p11.Module) string {
-	slots, err := m.Slots(ctx)
-	if err != nil {
-		return "what is in the readers cannot be told"
-	}
-	var names []string
-	for _, s := range slots {
-		if s.Present && s.Initialized {
-			names = append(names, fmt.Sprintf("%q (serial %s)", s.Label, s.Serial))
-		}
-	}
-	if len(names) == 0 {
-		return "no token is in any reader that was set up"
-	}
-	return "in the readers: " + strings.Join(names, ", ")
 }
 
 func (t *testToken) info(ctx context.Context) (card.Info, error) {
@@ -156,6 +138,9 @@ func (w *world) tokenWorld(o options, info card.Info) error {
 		w.dir = filepath.Join(caches, "rxguard-prescriber", info.ID())
 	}
 	t.dir = w.dir
+	if _, err := os.Stat(w.dir); errors.Is(err, fs.ErrNotExist) {
+		w.made = true
+	}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		return &usageError{err}
 	}
@@ -173,7 +158,7 @@ func (w *world) tokenWorld(o options, info card.Info) error {
 		return &usageError{err}
 	default:
 		if err := json.Unmarshal(b, &t.file); err != nil {
-			return &usageError{fmt.Errorf("%s: %w", w.file(tokenName), err)}
+			return &usageError{fmt.Errorf("%s: %w. %s", w.file(tokenName), err, t.elsewhere())}
 		}
 		if t.file.Notice != tokenNotice {
 			return &usageError{fmt.Errorf("%s was not written by this example", w.file(tokenName))}
@@ -187,7 +172,7 @@ func (w *world) tokenWorld(o options, info card.Info) error {
 		t.ca, err = testcard.NewCA(testcard.CAConfig{}) // kept once it issues something
 	}
 	if err != nil {
-		return err
+		return &usageError{fmt.Errorf("%w. %s", err, t.elsewhere())}
 	}
 	if o.prepare != "" {
 		if err := w.prepareFrom(o.prepare); err != nil {
@@ -298,6 +283,11 @@ func (t *testToken) again() string {
 	return line
 }
 
+// elsewhere says what to do about a file of this token's that cannot be read.
+func (t *testToken) elsewhere() string {
+	return "What belongs to the token is lost with it: empty the token with its own software, and remove " + t.dir + " or name another folder with --dir"
+}
+
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./\\-]+$`)
 
 // quoted is a word as a shell reads it.
@@ -334,6 +324,19 @@ type entered struct {
 	t *testToken
 }
 
+// lister is a session that names what is on the token beside certificates and the keys
+// of pairs, as one of a module does.
+type lister interface {
+	Others(context.Context) ([]string, error)
+}
+
+func (e entered) Others(ctx context.Context) ([]string, error) {
+	if l, ok := e.Session.(lister); ok {
+		return l.Others(ctx)
+	}
+	return nil, nil
+}
+
 func (e entered) Sign(ctx context.Context, id, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	e.t.uses.Add(1)
 	return e.Session.Sign(ctx, id, digest, opts)
@@ -345,12 +348,18 @@ func (e entered) Generate(ctx context.Context, spec card.KeySpec) (card.Object, 
 	if err := e.t.save(); err != nil {
 		return card.Object{}, err
 	}
-	e.t.touched = true
 	made, err := e.Session.Generate(ctx, spec)
-	if err != nil {
+	last := len(e.t.file.Made) - 1
+	switch {
+	case untouched(err): // or another's key under this CKA_ID would count as this example's
+		e.t.file.Made = e.t.file.Made[:last]
+		return made, errors.Join(err, e.t.save())
+	case err != nil:
+		e.t.touched = true
 		return made, err
 	}
-	e.t.file.Made[len(e.t.file.Made)-1].Key = keySum(made.Public)
+	e.t.touched = true
+	e.t.file.Made[last].Key = keySum(made.Public)
 	return made, e.t.save()
 }
 

@@ -325,8 +325,80 @@ func TestAModuleThatMakesNoKeys(t *testing.T) {
 	require.Equal(t, exitNotSigned, code, told)
 	assert.Contains(t, told, "cannot be provisioned through the module")
 	assert.Contains(t, told, "SoftHSM")
+	assert.Contains(t, told, "The card was not changed.")
+	assert.NotContains(t, told, "To go on where this stopped")
 	on := objectsOn(t, c)
 	assert.Empty(t, on[card.PrivateKeyObject])
 	assert.Empty(t, on[card.CertificateObject])
 	assert.Equal(t, 3, c.TriesLeft())
+}
+
+// A management key that is wrong is not called a passcode, and nothing was changed.
+func TestAWrongManagementKey(t *testing.T) {
+	c, args := pivCard(t)
+	for name, key := range map[string]string{
+		"another":   strings.Repeat("f1", 24),
+		"too short": "0102",
+		"no hex":    strings.Repeat("zz", 24),
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, told := process(t, nil, append(args, "--so-file", secretFile(t, key))...)
+			require.Equal(t, exitNotSigned, code, told)
+			assert.Contains(t, told, "the management key, 48 hexadecimal digits. It comes from --so-file")
+			assert.Contains(t, told, "The card was not changed.")
+			assert.NotContains(t, strings.ToLower(told), "check your passcode")
+			assert.NotContains(t, told, "passcode of this length")
+			assert.NotContains(t, told, key)
+			assert.Empty(t, objectsOn(t, c)[card.PrivateKeyObject])
+			assert.Equal(t, 3, c.TriesLeft())
+		})
+	}
+	code, told := process(t, nil, append(args, "--wait", "0")...)
+	assert.Equal(t, exitOnHold, code, told)
+}
+
+func TestAModuleWithoutItsCardService(t *testing.T) {
+	module := modules.YKCS11(t)
+	t.Setenv("PCSCLITE_CSOCK_NAME", filepath.Join(t.TempDir(), "none"))
+	code, told := process(t, nil, "--module", module, "--token", "x")
+	assert.Equal(t, exitNotSigned, code, told)
+	assert.Contains(t, told, "Is the card service running? On Linux that is pcscd.\nThe card was not changed.\n")
+}
+
+// While the program waits for its card, it says what else happens to the readers.
+func TestWhatHappensToTheReadersMeanwhileIsTold(t *testing.T) {
+	d := modules.PCSCD(t, 2)
+	c, err := testcard.New(testcard.Config{Serial: "1001"})
+	require.NoError(t, err)
+	r := d.Plug(t, 0, c)
+	other, err := testcard.New(testcard.Config{Serial: "1002"})
+	require.NoError(t, err)
+	other.Remove()
+	_, err = other.Plug(d.Addr(1))
+	require.NoError(t, err)
+	var stopped bool
+	code, told := process(t, func(line string) {
+		switch {
+		case strings.Contains(line, "This program waits"):
+			other.Insert()
+		case strings.Contains(line, `Another card is in a reader: "YubiKey PIV #1002" (serial 1002).`):
+			other.Remove()
+		case strings.Contains(line, "The readers answer") && !stopped:
+			stopped = true
+			d.Stop()
+		case strings.Contains(line, "Is the card service running?"):
+			require.NoError(t, d.Start())
+			require.NoError(t, r.Seen(t.Context()))
+			c.Remove()
+		case strings.Contains(line, "The readers answer"):
+			c.Insert()
+		case strings.Contains(line, "Take it out for a moment longer"):
+			c.Remove()
+		case strings.Contains(line, "The watcher saw the card taken out."):
+			c.Insert()
+		}
+	}, "--module", modules.YKCS11(t), "--token", "1001", "--dir", filepath.Join(t.TempDir(), "token"),
+		"--pin-file", secretFile(t, testcard.DefaultPIN), "--so-file", secretFile(t, modules.ManagementKey))
+	require.Equal(t, exitDone, code, told)
+	assert.True(t, stopped, told)
 }

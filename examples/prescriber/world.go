@@ -41,6 +41,7 @@ type kit interface {
 type world struct {
 	World worldFile
 	dir   string
+	made  bool // this run made the folder
 	lock  *flock.Flock
 	kit   kit
 	sim   *signingtest.Kit // the kit, where the card is simulated
@@ -107,7 +108,7 @@ func newWorld(o options) (_ *world, err error) {
 func (w *world) lockFolder(what string) error {
 	w.lock = flock.New(filepath.Join(w.dir, "world.lock"))
 	if free, err := w.lock.TryLock(); err != nil {
-		return err
+		return &usageError{err}
 	} else if !free {
 		return &usageError{fmt.Errorf("another run works on the %s in %s; wait until it has ended", what, w.dir)}
 	}
@@ -262,12 +263,32 @@ func (w *world) close(remove bool) error {
 	if w.lock == nil {
 		return err
 	}
+	if w.test != nil {
+		return errors.Join(err, w.leave(), w.lock.Close())
+	}
 	err = errors.Join(err, w.lock.Close())
 	if remove {
 		err = errors.Join(err, os.RemoveAll(w.lock.Path()))
 		_ = os.Remove(w.dir) // not when something else is in it
 	}
 	return err
+}
+
+// leave removes what a run made in a token's folder that wrote down nothing there.
+func (w *world) leave() error {
+	if _, err := os.Stat(w.file(tokenName)); !w.lock.Locked() || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.Remove(w.lock.Path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if w.made {
+		_ = os.Remove(w.dir) // not when something else is in it
+		if w.test.o.dir == "" {
+			_ = os.Remove(filepath.Dir(w.dir)) // nor when another token's folder is
+		}
+	}
+	return nil
 }
 
 const (

@@ -2,9 +2,10 @@
 // PC/SC and each PKCS#11 module above it take for a real one. With it a developer
 // tries a module, pulls the card in the middle of the work and puts it back.
 //
-//	apt-get install pcscd vsmartcard-vpcd opensc-pkcs11
-//	systemctl restart pcscd
-//	go run ./examples/smartcard --vpcd 127.0.0.1:35963 --dir /tmp/card
+//	apt-get install pcscd vsmartcard-vpcd opensc-pkcs11 ykcs11
+//	go run ./examples/smartcard --help
+//
+// tells how to start a card service with a virtual reader.
 //
 // It reads lines from standard input: out takes the card out, in puts it back, status
 // tells how it is, quit ends. A card that is kept in a folder is the same one next
@@ -24,6 +25,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/rxguard/rxguard/internal/testcard"
@@ -73,6 +75,19 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 }
 
+// startReader starts a card service of its own with the virtual reader, on Debian 12:
+// lines for root's shell, without a here-document, which indented lines would not end.
+// ykcs11 takes no reader with another beginning of its name.
+const startReader = `mkdir -p /tmp/rxguard-pcscd/run /tmp/rxguard-pcscd/readers /run/pcscd
+printf '%s\n' 'FRIENDLYNAME "Yubico YubiKey Virtual"' 'DEVICENAME /dev/null:24000' \
+    'LIBPATH /usr/lib/pcsc/drivers/serial/libifdvpcd.so' 'CHANNELID 24000' > /tmp/rxguard-pcscd/readers/vpcd
+unshare -m sh -c 'mount --bind /tmp/rxguard-pcscd/run /run/pcscd && exec pcscd --foreground -c /tmp/rxguard-pcscd/readers'
+`
+
+// useReader are the lines before a program that uses the card.
+const useReader = `export PCSCLITE_CSOCK_NAME=/tmp/rxguard-pcscd/run/pcscd.comm
+`
+
 // options is the command line.
 type options struct {
 	vpcd  string
@@ -91,11 +106,16 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		fs.SetOutput(stderr)
 		fmt.Fprintln(stderr, "Usage: smartcard [flags]\n\nA simulated PIV smartcard in a virtual reader.")
 		fs.PrintDefaults()
-		fmt.Fprintf(stderr, "\nLines on standard input: out, in, status, quit.\n"+
+		fmt.Fprintf(stderr, "\nThe virtual reader wants pcscd and vsmartcard-vpcd. As root, in a terminal of its own, on Debian 12:\n\n%s\n"+
+			"Then, in another one:\n\n    go run ./examples/smartcard --vpcd 127.0.0.1:24000 --empty\n\n"+
+			"and for each program that is to use the card:\n\n%s\n"+
+			"ykcs11 takes readers alone whose name begins with Yubico, as this one's does; that of the package vsmartcard-vpcd\n"+
+			"(/etc/reader.conf.d/vpcd, at 127.0.0.1:35963) does not.\n"+
+			"Lines on standard input: out, in, status, quit.\n"+
 			"A new card has the passcode %s, the unblocking key %s and the management key %X,\n"+
-			"an authentication pair in slot 9A (CKA_ID 01) and a signing pair in slot 9C (CKA_ID 02).\n"+
+			"and without --empty an authentication pair in slot 9A (CKA_ID 01) and a signing pair in slot 9C (CKA_ID 02).\n"+
 			"Exit codes: 0 ended, 1 it did not work, 2 command line or file not understood, 130 interrupted.\n",
-			testcard.DefaultPIN, testcard.DefaultPUK, testcard.DefaultManagementKey())
+			indented(startReader), indented(useReader), testcard.DefaultPIN, testcard.DefaultPUK, testcard.DefaultManagementKey())
 		return o, err
 	} else if err != nil {
 		return o, &usageError{fmt.Errorf("%w; --help lists the flags", err)}
@@ -113,4 +133,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 	})
 	return o, empty
+}
+
+func indented(lines string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSuffix(lines, "\n"), "\n", "\n    ") + "\n"
 }

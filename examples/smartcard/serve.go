@@ -111,7 +111,14 @@ func status(c *testcard.Card) string {
 	if c.Token().Presence().Present {
 		where = "in"
 	}
-	return fmt.Sprintf("%s, %d passcode tries left, %d signatures by the signing key", where, c.TriesLeft(), c.Signatures(testcard.SigningID()))
+	var uses []string
+	for _, u := range c.KeyUses() {
+		uses = append(uses, fmt.Sprintf("%02X %d", u.Reference, u.Signatures))
+	}
+	if uses == nil {
+		uses = []string{"none"}
+	}
+	return fmt.Sprintf("%s, %d passcode tries left, signatures by key: %s", where, c.TriesLeft(), strings.Join(uses, ", "))
 }
 
 // openCard makes a card, or takes the one of the folder. The second result ends the
@@ -126,11 +133,11 @@ func openCard(o options) (*testcard.Card, func() error, error) {
 		return c, func() error { return nil }, err
 	}
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return nil, nil, err
+		return nil, nil, &usageError{err}
 	}
 	lock := flock.New(filepath.Join(o.dir, lockName))
 	if free, err := lock.TryLock(); err != nil {
-		return nil, nil, err
+		return nil, nil, &usageError{err}
 	} else if !free {
 		return nil, nil, &usageError{fmt.Errorf("another process has the card in %s; wait until it has ended", o.dir)}
 	}

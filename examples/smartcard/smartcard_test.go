@@ -62,8 +62,8 @@ func TestOutAndIn(t *testing.T) {
 	assert.Empty(t, errs)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	assert.Regexp(t, `^the card \d+ \(simulated card\) is in the reader at 127\.0\.0\.1:\d+; say out, in, status or quit$`, lines[0])
-	assert.Equal(t, []string{"in", "in, 3 passcode tries left, 0 signatures by the signing key", "out",
-		"out, 3 passcode tries left, 0 signatures by the signing key", "in", `"eject" is not understood; say out, in, status or quit`}, lines[1:])
+	assert.Equal(t, []string{"in", "in, 3 passcode tries left, signatures by key: 9A 0, 9C 0", "out",
+		"out, 3 passcode tries left, signatures by key: 9A 0, 9C 0", "in", `"eject" is not understood; say out, in, status or quit`}, lines[1:])
 	assert.NotContains(t, out, testcard.DefaultPIN)
 }
 
@@ -106,8 +106,9 @@ func TestACardIsKept(t *testing.T) {
 
 func TestAnEmptyCard(t *testing.T) {
 	dir := t.TempDir()
-	code, _, errs := run(t, "", "--vpcd", vpcd(t), "--dir", dir, "--empty")
+	code, out, errs := run(t, "status\n", "--vpcd", vpcd(t), "--dir", dir, "--empty")
 	require.Equal(t, exitDone, code, errs)
+	assert.Contains(t, out, "signatures by key: none")
 	c, err := testcard.Load(filepath.Join(dir, cardName))
 	require.NoError(t, err)
 	s, err := c.Token().Open(t.Context())
@@ -136,7 +137,7 @@ func TestWhatDoesNotWork(t *testing.T) {
 		"an empty flag":       {[]string{"--dir", ""}, exitUsage, "--dir is empty"},
 		"an unknown flag":     {[]string{"--reader", "x"}, exitUsage, "--help lists the flags"},
 		"an argument":         {[]string{"out"}, exitUsage, `"out" is not understood`},
-		"a file as folder":    {[]string{"--dir", file}, exitFailed, "file"},
+		"a file as folder":    {[]string{"--dir", file}, exitUsage, "not a directory"},
 		"a file that is none": {[]string{"--dir", broken}, exitUsage, "not a simulated card"},
 	} {
 		t.Run(name, func(t *testing.T) {
