@@ -110,7 +110,7 @@ func (t *trip) byHand(ctx context.Context) error {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	others := ""
-	var out, unseen bool
+	var out bool
 	var insertion uint64
 	for first := true; ; first = false {
 		changed := t.card.Changed()
@@ -132,8 +132,8 @@ func (t *trip) byHand(ctx context.Context) error {
 			return nil
 		case s.Err == nil && (s.Hold.State == guard.NotHeld || s.Hold.Err != nil):
 			return nil // ended elsewhere, or never to end this way: Finish tells
-		case s.Err == nil && s.Insertion != insertion && !unseen:
-			unseen = true
+		case s.Err == nil && s.Insertion != insertion:
+			insertion, out = s.Insertion, false
 			t.tell.say("unseen", "The card is back, and was not seen out for certain. Take it out for a moment longer, and put it back in.", nil)
 		}
 		select {
