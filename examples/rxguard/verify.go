@@ -251,11 +251,18 @@ func (j *judge) message(ctx context.Context, file string, stdin io.Reader) {
 		fail(problem{Kind: kindFile, Text: text})
 		return
 	}
-	var told bytes.Buffer
+	options := eps.ReadOptions{MaxBytes: int(j.options.maxBytes)}
+	// Once to its end, and again to tell: kept, the reports could be a thousand times as
+	// large as the message.
+	err = j.verifier.VerifyMessage(b, options, func(eps.Report) error { return ctx.Err() })
+	if err != nil {
+		fail(messageProblem(b, err))
+		return
+	}
 	var n count
 	code := exitAccepted
-	sheet := j.sheet(&told)
-	err = j.verifier.VerifyMessage(b, eps.ReadOptions{MaxBytes: int(j.options.maxBytes)}, func(r eps.Report) error {
+	sheet := j.sheet(j.tell)
+	err = j.verifier.VerifyMessage(b, options, func(r eps.Report) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -279,7 +286,7 @@ func (j *judge) message(ctx context.Context, file string, stdin io.Reader) {
 		if err != nil {
 			return err
 		}
-		told.Write(append(harmlessJSON(text), '\n'))
+		j.tell.Write(append(harmlessJSON(text), '\n'))
 		return nil
 	})
 	if err != nil {
@@ -289,7 +296,6 @@ func (j *judge) message(ctx context.Context, file string, stdin io.Reader) {
 	j.messages++
 	j.count.add(n)
 	j.code = worse(j.code, code)
-	j.tell.Write(told.Bytes())
 }
 
 // messageProblem says what is wrong with a message, and what it seems to be in place

@@ -94,11 +94,10 @@ func TestExamineFindsWhatTheServiceFinds(t *testing.T) {
 		{"a namespace that nothing is in", swap("<KeyInfo>", `<KeyInfo xmlns:x="urn:x">`), 0, ""},
 		{"a prefixed attribute", swap("<Reference>", `<Reference xmlns:x="urn:x" x:a="1">`), 4, "prefix"},
 		{"another root", strings.NewReplacer("<Signature ", "<Sig ", "</Signature>", "</Sig>").Replace(good), 1, "no Signature"},
-		{"a prefix", strings.NewReplacer("</", "</ds:", "<", "<ds:", "xmlns=", "xmlns:ds=").Replace(good), 0, ""},
 		{"no namespace", swap(` xmlns="`+dsig+`"`, ""), 1, "no namespace"},
 		{"another namespace", swap(`<SignedInfo>`, `<SignedInfo xmlns="urn:x">`), 1, `namespace "urn:x"`},
 		{"a comment outside what is signed", swap("<SignatureValue>", "<!-- --><SignatureValue>"), 0, ""},
-		{"a comment in what is signed", swap("<Reference>", "<!-- --><Reference>"), 4, "comment"},
+		{"a comment in what is signed", swap("<Reference>", "<!-- --><Reference>"), 0, ""},
 		{"an instruction in what is signed", swap("<Reference>", "<?x?><Reference>"), 4, "processing instruction"},
 		{"text beside elements", swap("<Reference>", "x<Reference>"), 4, "text beside elements"},
 		{"has no SignedInfo", swap(cut("SignedInfo"), ""), 1, "has no SignedInfo"},
@@ -115,7 +114,8 @@ func TestExamineFindsWhatTheServiceFinds(t *testing.T) {
 		{"another value", swap(value, "<SignatureValue>AAAA</SignatureValue>"), 4, "does not verify"},
 		{"another digest", digestValue.ReplaceAllString(good, "<DigestValue>AAAA</DigestValue>"), 4, "does not verify"},
 		{"an attribute more", swap("<Reference>", `<Reference URI="">`), 4, "does not verify"},
-		{"an unknown SignatureMethod", swap("rsa-sha256", "ecdsa-sha256"), 4, "not one that the service knows"},
+		{"an unknown SignatureMethod", swap("rsa-sha256", "ecdsa-sha256"), 4, "does not verify"},
+		{"a blank line in the certificate", strings.Replace(good, "<X509Certificate>M", "<X509Certificate>M\n \n", 1), 3, "blank line"},
 		{"another SignatureMethod", swap("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256", dsig+"rsa-sha1"), 4, "does not verify"},
 		{"no SignatureMethod", strings.ReplaceAll(good, "SignatureMethod", "Method"), 4, "no SignatureMethod"},
 	} {
@@ -134,6 +134,31 @@ func TestExamineFindsWhatTheServiceFinds(t *testing.T) {
 					assert.NotEqual(t, Failed, got.Result, "%d: %s", got.Number, got.Why)
 				}
 			}
+		})
+	}
+}
+
+// TestASignatureDeclaresItsOwnNamespace: the service takes the SignedInfo's from there.
+func TestASignatureDeclaresItsOwnNamespace(t *testing.T) {
+	good := string(signed(t, RS256).XML())
+	for name, in := range map[string]string{
+		"a prefix":           strings.NewReplacer("</", "</ds:", "<", "<ds:", "xmlns=", "xmlns:ds=").Replace(good),
+		"inherited":          `<x xmlns="` + dsig + `">` + strings.Replace(good, ` xmlns="`+dsig+`"`, "", 1) + `</x>`,
+		"in another's value": `<x xmlns="` + dsig + `">` + strings.Replace(good, ` xmlns="`+dsig+`"`, ` a=' xmlns="`+dsig+`"'`, 1) + `</x>`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc, err := c14n.Parse([]byte(in), c14n.Options{})
+			require.NoError(t, err)
+			e := doc.Root
+			for c := range doc.Root.Elements() {
+				if c.Name.Local == "Signature" {
+					e = c
+				}
+			}
+			checks, found := examine(doc, e, &Prepared{at: testTime})
+			assert.Equal(t, Failed, checks[3].Result)
+			assert.Equal(t, Failed, checks[4].Result)
+			assert.ErrorContains(t, found.err, "own default namespace")
 		})
 	}
 }

@@ -27,10 +27,17 @@ type reader struct {
 	doc   *c14n.Document
 	space string // of the prescription; all that is signed is in it
 	err   *MessageError
+	lost  bool // the bytes that the service hashes are not known
 }
 
-// fail keeps a problem and tells whether there is one.
+// fail keeps a problem after which it is not known what the service hashes.
 func (r *reader) fail(e *c14n.Element, format string, args ...any) {
+	r.lost = true
+	r.refuse(e, format, args...)
+}
+
+// refuse keeps a problem that changes nothing for the service.
+func (r *reader) refuse(e *c14n.Element, format string, args ...any) {
 	if r.err == nil {
 		r.err = problem(r.doc, e, format, args...)
 	}
@@ -99,7 +106,7 @@ func (r *reader) noneNested(e *c14n.Element) {
 	for c := range e.Elements() {
 		if c.Name.Local == parentPrescription {
 			line, _ := r.doc.Position(c.Start)
-			r.fail(e, "holds another ParentPrescription, on line %d; wanted one beside the other", line)
+			r.refuse(e, "holds another ParentPrescription, on line %d; wanted one beside the other", line)
 			return
 		}
 		r.noneNested(c)
@@ -113,10 +120,10 @@ func (r *reader) plain(e *c14n.Element) {
 		case c14n.ElementNode:
 		case c14n.TextNode:
 			if !onlySpace(n.Text) {
-				r.fail(e, "holds text %s, wanted a Signature or nothing", excerpt(n.Text))
+				r.refuse(e, "holds text %s, wanted a Signature or nothing", excerpt(n.Text))
 			}
 		default:
-			r.fail(e, "holds a comment or processing instruction, wanted a Signature or nothing")
+			r.refuse(e, "holds a comment or processing instruction, wanted a Signature or nothing")
 		}
 	}
 }
@@ -129,12 +136,12 @@ func (r *reader) instant(e *c14n.Element) time.Time {
 	}
 	value, ok := e.Attr("value")
 	if !ok {
-		r.fail(e, "has no value, wanted YYYYMMDDhhmmss")
+		r.refuse(e, "has no value, wanted YYYYMMDDhhmmss")
 		return time.Time{}
 	}
 	t, err := time.Parse("20060102150405", value)
 	if err != nil || len(value) != 14 {
-		r.fail(e, "has the value %s, wanted an instant in UTC as YYYYMMDDhhmmss, such as 20201002090000", excerpt(value))
+		r.refuse(e, "has the value %s, wanted an instant in UTC as YYYYMMDDhhmmss, such as 20201002090000", excerpt(value))
 		return time.Time{}
 	}
 	return t
@@ -159,7 +166,7 @@ func (r *reader) write(fragments [][]*c14n.Element) []byte {
 		b = append(b, "</Fragment>"...)
 	}
 	b = append(b, "</FragmentsToBeHashed>"...)
-	if r.err != nil {
+	if r.lost {
 		return nil
 	}
 	return b
@@ -168,7 +175,7 @@ func (r *reader) write(fragments [][]*c14n.Element) []byte {
 // canonical writes a SignedInfo as the service canonicalises it.
 func (r *reader) canonical(e *c14n.Element) []byte {
 	b := r.element(make([]byte, 0, e.End-e.Start+64), e, nil, dsig)
-	if r.err != nil {
+	if r.lost {
 		return nil
 	}
 	return b
@@ -195,16 +202,20 @@ func (r *reader) element(b []byte, e, root *c14n.Element, namespace string) []by
 		root = e
 	}
 	texts, elements := 0, 0
-	last := ""
+	var names names
 	for i := range e.Children {
+		if r.lost {
+			return b
+		}
 		n := &e.Children[i]
 		switch n.Kind {
 		case c14n.ElementNode:
 			elements++
 			c := n.Element
-			if c.Name.Local != last {
-				r.together(e, i)
-				last = c.Name.Local
+			// The service moves children of one name together, so what it hashes would be
+			// in another order.
+			if names.again(c.Name.Local) {
+				r.fail(c, "comes again after another element, wanted it beside the others of its name")
 			}
 			if repeat && c.Name.Local != "high" || e == root && root.Name.Local == "pertinentLineItem" && c.Name.Local == "pertinentInformation4" {
 				r.inSpace(c)
@@ -219,7 +230,7 @@ func (r *reader) element(b []byte, e, root *c14n.Element, namespace string) []by
 			b = c14n.AppendText(b, n.Text)
 			r.text(e, n)
 		case c14n.CommentNode:
-			r.fail(e, "holds a comment, wanted none in what is signed")
+			r.refuse(e, "holds a comment, wanted none in what is signed")
 		default:
 			r.fail(e, "holds a processing instruction, wanted none in what is signed")
 		}
@@ -231,36 +242,38 @@ func (r *reader) element(b []byte, e, root *c14n.Element, namespace string) []by
 	return append(b, '>')
 }
 
-// together wants children of one name beside each other: the service moves them
-// together, so what it hashes would be in another order.
-func (r *reader) together(e *c14n.Element, i int) {
-	name, before := e.Children[i].Element.Name.Local, false
-	seen := 0
-	for _, n := range e.Children[:i] {
-		if n.Kind != c14n.ElementNode {
-			continue
-		}
-		if seen++; seen > maxNames {
-			r.fail(e, "holds more than %d children before %s, wanted fewer", maxNames, excerpt(name))
-			return
-		}
-		before = before || n.Element.Name.Local == name
-	}
-	if before {
-		r.fail(e.Children[i].Element, "comes again after another element, wanted it beside the others of its name")
-	}
+// names are those of an element's children so far.
+type names struct {
+	few  []string
+	many map[string]bool // in place of few, once they are not
 }
 
-// maxNames bounds how often names may change among the children of what is signed;
-// HL7's types have a dozen.
-const maxNames = 1000
+// again tells whether a name comes again after another one.
+func (n *names) again(name string) bool {
+	if k := len(n.few); k > 0 && n.few[k-1] == name {
+		return false
+	}
+	seen := n.many[name] || n.many == nil && slices.Contains(n.few, name)
+	n.few = append(n.few, name)
+	switch {
+	case n.many != nil:
+		n.many[name] = true
+	case len(n.few) > 16:
+		n.many = make(map[string]bool)
+		for _, s := range n.few {
+			n.many[s] = true
+		}
+	}
+	return seen
+}
 
 // text wants none that the service's reader would take otherwise.
 func (r *reader) text(e *c14n.Element, n *c14n.Node) {
+	raw := r.doc.Source()[n.Start:n.End]
 	switch {
-	case strings.IndexByte(n.Text, '\r') >= 0:
-		r.fail(e, "holds a carriage return, wanted none in what is signed")
-	case bytes.IndexByte(r.doc.Source()[n.Start:n.End], '<') >= 0:
+	case strings.IndexByte(n.Text, '\r') >= 0, bytes.IndexByte(raw, '\r') >= 0: // as CRLF too: the service does not read it as a line feed
+		r.fail(e, "holds a carriage return, wanted none in what is signed: line ends are LF alone")
+	case bytes.IndexByte(raw, '<') >= 0:
 		r.fail(e, "holds a CDATA section, wanted text in what is signed")
 	case n.Text[0] >= 0x80 && strings.TrimFunc(n.Text, serviceSpace) == "":
 		r.fail(e, "holds white space other than XML's alone, wanted text in what is signed")
@@ -279,7 +292,12 @@ func (r *reader) attributes(b []byte, e *c14n.Element) []byte {
 	if !slices.IsSortedFunc(attrs, byName) {
 		attrs = slices.SortedFunc(slices.Values(attrs), byName)
 	}
+	tag := r.doc.Source()[e.Start:e.Inner]
+	blanks := bytes.ContainsAny(tag, "\t\r")
 	for _, a := range attrs {
+		if blanks {
+			r.blank(e, a)
+		}
 		if a.Prefix != "" {
 			r.fail(e, "has the attribute %s with a prefix, wanted none in what is signed", excerpt(a.Prefix+":"+a.Name.Local))
 		}
@@ -288,12 +306,28 @@ func (r *reader) attributes(b []byte, e *c14n.Element) []byte {
 			if strings.IndexByte(value, '\r') >= 0 {
 				r.fail(e, "holds a carriage return in its attribute %s, wanted none in what is signed", excerpt(a.Name.Local))
 			}
+			if strings.Contains(value, "\t\t") { // by reference; it makes one space of them
+				r.fail(e, "holds tabs in its attribute %s, wanted spaces in what is signed", excerpt(a.Name.Local))
+			}
 			value = lineless.Replace(value)
 		}
 		b = append(append(append(b, ' '), a.Name.Local...), `="`...)
 		b = append(c14n.AppendValue(b, value), '"')
 	}
 	return b
+}
+
+// blank wants no white space as written in an attribute that the service takes in
+// another way than an XML reader: it makes one space of several tabs, and does not
+// know a carriage return alone.
+func (r *reader) blank(e *c14n.Element, a c14n.Attr) {
+	src := r.doc.Source()[a.Start:e.Inner]
+	open := bytes.IndexAny(src, `"'`)
+	value := src[open+1:]
+	value = value[:bytes.IndexByte(value, src[open])]
+	if bytes.Contains(value, []byte("\t\t")) || bytes.Contains(bytes.ReplaceAll(value, []byte("\r\n"), nil), []byte("\r")) {
+		r.fail(e, "holds tabs or a carriage return in its attribute %s, wanted spaces in what is signed", excerpt(a.Name.Local))
+	}
 }
 
 // lineless is what the service does with line ends and tabs in attribute values.

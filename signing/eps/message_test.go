@@ -111,23 +111,26 @@ func TestWhatIsNotSignedIsNotInTheFragments(t *testing.T) {
 		from, to string
 		same     bool
 	}{
-		"another status":                       {`code="0007"`, `code="0001"`, true},
-		"another low":                          {`<low value="1"/>`, `<low value="2"/>`, true},
-		"no low":                               {`<low value="1"/>`, ``, true},
-		"another high":                         {`<high value="6"/>`, `<high value="7"/>`, false},
-		"white space between elements":         {`<birthTime`, "\n\t<birthTime", true},
-		"a comment outside what is signed":     {`<effectiveTime value`, `<!-- x --><effectiveTime value`, true},
-		"another patient":                      {`extension="9999999999"`, `extension="9999999998"`, false},
-		"another dose":                         {`value="100"`, `value="1000"`, false},
-		"white space in text":                  {` None `, ` None  `, false},
-		"an attribute in another place":        {`unit="1" value="100"`, `value="100" unit="1"`, true},
-		"other quotes":                         {`unit="1"`, `unit='1'`, true},
-		"another spelling":                     {`unit="1"`, `unit="&#49;"`, true},
-		"a line break in an attribute":         {`No medicine 500mg`, "No medicine\n500mg", true},
-		"a tab reference in an attribute":      {`No medicine 500mg`, "No medicine&#9;500mg", true},
-		"a second space in an attribute":       {`No medicine 500mg`, "No medicine  500mg", false},
-		"a namespace that nothing is in":       {`<quantity `, `<quantity xmlns:x="urn:x" `, true},
-		"its own namespace declared once more": {`<quantity `, `<quantity xmlns="urn:hl7-org:v3" `, true},
+		"another status":                        {`code="0007"`, `code="0001"`, true},
+		"another low":                           {`<low value="1"/>`, `<low value="2"/>`, true},
+		"no low":                                {`<low value="1"/>`, ``, true},
+		"another high":                          {`<high value="6"/>`, `<high value="7"/>`, false},
+		"white space between elements":          {`<birthTime`, "\n\t<birthTime", true},
+		"a comment outside what is signed":      {`<effectiveTime value`, `<!-- x --><effectiveTime value`, true},
+		"another patient":                       {`extension="9999999999"`, `extension="9999999998"`, false},
+		"another dose":                          {`value="100"`, `value="1000"`, false},
+		"white space in text":                   {` None `, ` None  `, false},
+		"an attribute in another place":         {`unit="1" value="100"`, `value="100" unit="1"`, true},
+		"other quotes":                          {`unit="1"`, `unit='1'`, true},
+		"another spelling":                      {`unit="1"`, `unit="&#49;"`, true},
+		"a line break in an attribute":          {`No medicine 500mg`, "No medicine\n500mg", true},
+		"line ends of Windows between elements": {"\n", "\r\n", true},
+		"a line end of Windows in an attribute": {`No medicine 500mg`, "No medicine\r\n500mg", true},
+		"a tab in an attribute":                 {`No medicine 500mg`, "No medicine\t500mg", true},
+		"a tab reference in an attribute":       {`No medicine 500mg`, "No medicine&#9;500mg", true},
+		"a second space in an attribute":        {`No medicine 500mg`, "No medicine  500mg", false},
+		"a namespace that nothing is in":        {`<quantity `, `<quantity xmlns:x="urn:x" `, true},
+		"its own namespace declared once more":  {`<quantity `, `<quantity xmlns="urn:hl7-org:v3" `, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := message(signingtest.MessageConfig{})
@@ -158,7 +161,7 @@ func TestAPrescriptionThatCannotBeReadAsOneThing(t *testing.T) {
 		{"two UUIDs", `<id extension="000000-Z99999-5EED0X" root="2.16.840.1.113883.2.1.3.2.4.18.8"/>`, `<id root="00000002-5EED-4000-8000-000000000009"/>`, "pertinentPrescription/id", "short form"},
 		{"three ids", `<id extension="000000-Z99999-5EED0X"`, `<id root="00000002-5EED-4000-8000-000000000009"/><id extension="000000-Z99999-5EED0X"`, "pertinentPrescription", "has 3 ids"},
 		{"ids the other way round", `<id root="00000002-5EED-4000-8000-000000000000"/>`, `<id extension="000000-Z99999-5EED0X" root="2.16.840.1.113883.2.1.3.2.4.18.8"/>`, "pertinentPrescription/id", "is not the prescription's UUID"},
-		{"two ids of the parent", `<id root="00000001-5EED-4000-8000-000000000000"/>`, `<id root="00000001-5EED-4000-8000-000000000000"/><id root="x"/>`, "ParentPrescription/id", "second of 2"},
+		{"two ids of the parent", `<id root="00000001-5EED-4000-8000-000000000000"/>`, `<id root="00000001-5EED-4000-8000-000000000000"/><id root="x"/>`, "ParentPrescription", "has 2 ids of its own"},
 		{"no line items", `pertinentInformation2`, `pertinentInformation9`, "pertinentPrescription", "has no pertinentInformation2"},
 		{"a pertinentInformation2 without its item", `pertinentLineItem`, `pertinentItem`, "pertinentPrescription/pertinentInformation2", "has no pertinentLineItem"},
 		{"no patient", `recordTarget`, `target`, "ParentPrescription", "has no recordTarget"},
@@ -170,6 +173,10 @@ func TestAPrescriptionThatCannotBeReadAsOneThing(t *testing.T) {
 		{"an instruction", `<family>PATIENT`, `<family><?x y?>PATIENT`, "patientPerson/name/family", "holds a processing instruction"},
 		{"a CDATA section", `<family>PATIENT`, `<family><![CDATA[PAT]]>IENT`, "patientPerson/name/family", "holds a CDATA section"},
 		{"a carriage return", `<family>PATIENT`, `<family>PAT&#13;IENT`, "patientPerson/name/family", "carriage return"},
+		{"a line end of Windows in text", `one &gt; to`, "one &gt;\r\nto", "pertinentDosageInstructions/value", "carriage return"},
+		{"a line end of Windows in an attribute alone", `No medicine 500mg`, "No medicine\r500mg", "manufacturedRequestedMaterial/code", "carriage return"},
+		{"two tabs in an attribute", `No medicine 500mg`, "No medicine\t\t500mg", "manufacturedRequestedMaterial/code", "holds tabs"},
+		{"two tabs by reference", `No medicine 500mg`, "No medicine&#9;&#9;500mg", "manufacturedRequestedMaterial/code", "holds tabs"},
 		{"a carriage return in an attribute", `code="0" `, `code="0&#13;" `, "administrativeGenderCode", "carriage return"},
 		{"no-break space alone", `<family>PATIENT`, `<family>&#160;`, "patientPerson/name/family", "white space other than XML's"},
 		{"text beside elements", `<name use="L">`, `<name use="L">MX`, "patientPerson/name", "text beside elements"},
@@ -387,4 +394,42 @@ func TestTheZeroPrescriptionIsNone(t *testing.T) {
 	_, err := p.WithAlgorithm(0)
 	assert.ErrorContains(t, err, "wanted RS256 or RS1")
 	assert.Nil(t, (*Message)(nil).Prescriptions())
+}
+
+// TestManyNamesTakeNoTime: what changes name with every child, behind many comments.
+func TestManyNamesTakeNoTime(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(strings.Repeat("<!---->", 50000))
+	for i := range 50000 {
+		fmt.Fprintf(&b, "<a%d/>", i)
+	}
+	in := strings.Replace(message(signingtest.MessageConfig{}), `<Patient classCode="PAT">`, `<Patient classCode="PAT">`+b.String(), 1)
+	p := parsed(t, in).Prescriptions()[0]
+	assert.ErrorContains(t, p.Err(), "holds a comment")
+
+	again := strings.Replace(message(signingtest.MessageConfig{}), `<Patient classCode="PAT">`, `<Patient classCode="PAT">`+strings.Repeat("<a/><b/>", 100000), 1)
+	assert.ErrorContains(t, parsed(t, again).Prescriptions()[0].Err(), "comes again")
+}
+
+// TestASignatureMethodThatTheServiceRewrites: it verifies what is not there.
+func TestASignatureMethodThatTheServiceRewrites(t *testing.T) {
+	m := parsed(t, message(signingtest.MessageConfig{}))
+	p, err := m.Prescriptions()[0].WithAlgorithm(RS1)
+	require.NoError(t, err)
+	out, err := m.Fill(signNative(t, p))
+	require.NoError(t, err)
+	other := strings.NewReplacer(dsig+"rsa-sha1", dsig, dsig+"sha1", dsig).Replace(string(out))
+	q := parsed(t, other).Prescriptions()[0]
+	require.NoError(t, q.Err())
+	r := new(Verifier).Verify(q)
+	assert.Equal(t, Passed, r.National.Checks[3].Result, "%+v", r.National.Checks[3])
+	assert.Equal(t, Passed, r.National.Checks[4].Result, "%+v", r.National.Checks[4])
+	assert.Equal(t, Failed, r.Rxguard.Accept)
+
+	// One that only looks like a method is taken for rsa-sha1 as it is.
+	like := strings.Replace(string(out), dsig+"rsa-sha1", dsig+"rsa-sha512", 1)
+	r = new(Verifier).Verify(parsed(t, like).Prescriptions()[0])
+	assert.Equal(t, Failed, r.National.Checks[3].Result)
+	assert.Equal(t, Failed, r.National.Checks[4].Result)
+	assert.Equal(t, Failed, r.Rxguard.Accept)
 }

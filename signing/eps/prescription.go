@@ -53,7 +53,9 @@ func readPrescription(doc *c14n.Document, parent *c14n.Element) *Prescription {
 		r.fail(parent, "is in namespace %s, wanted %s", excerpt(parent.Name.Space), hl7)
 	}
 	r.noneNested(parent)
-	r.only(parent, "id")
+	if ids := r.all(parent, "id"); len(ids) != 1 {
+		r.refuse(parent, "has %d ids of its own, wanted one", len(ids))
+	}
 	prescription := r.only(parent, "pertinentInformation1", "pertinentPrescription")
 	p.author = r.only(prescription, "author")
 	p.time = r.only(p.author, "time")
@@ -71,7 +73,7 @@ func readPrescription(doc *c14n.Document, parent *c14n.Element) *Prescription {
 	if len(fragments) == 3 {
 		r.fail(prescription, "has no pertinentInformation2, wanted one for each line item")
 	}
-	if r.err == nil {
+	if !r.lost {
 		p.fragments = r.write(fragments)
 	}
 	p.err = r.err
@@ -85,18 +87,22 @@ func (p *Prescription) identify(r *reader, prescription *c14n.Element) *c14n.Ele
 	if prescription == nil {
 		return nil
 	}
-	if len(ids) != 2 {
-		r.fail(prescription, "has %d ids, wanted two: the UUID as root, and the short form as extension of %s", len(ids), shortIDRoot)
+	const wanted = "has %d ids, wanted two: the UUID as root, and the short form as extension of %s"
+	switch {
+	case len(ids) < 2: // the service takes the first of several, and nothing of one
+		r.fail(prescription, wanted, len(ids), shortIDRoot)
 		return nil
+	case len(ids) > 2:
+		r.refuse(prescription, wanted, len(ids), shortIDRoot)
 	}
 	root, _ := ids[1].Attr("root")
 	p.id, _ = ids[0].Attr("root")
 	p.shortID, _ = ids[1].Attr("extension")
 	if _, extension := ids[0].Attr("extension"); p.id == "" || extension {
-		r.fail(ids[0], "is not the prescription's UUID, wanted it as root, alone, before the short form")
+		r.refuse(ids[0], "is not the prescription's UUID, wanted it as root, alone, before the short form")
 	}
 	if root != shortIDRoot || p.shortID == "" {
-		r.fail(ids[1], "is not the prescription's short form, wanted it as extension of root %s", shortIDRoot)
+		r.refuse(ids[1], "is not the prescription's short form, wanted it as extension of root %s", shortIDRoot)
 	}
 	return ids[0]
 }
@@ -177,7 +183,7 @@ func (p *Prescription) Line() int {
 // SignedInfo holds the hash: what a signature over the prescription is over. It is
 // nil where Err says why.
 func (p *Prescription) Fragments() []byte {
-	if p == nil {
+	if p == nil || p.err != nil {
 		return nil
 	}
 	return bytes.Clone(p.fragments)
@@ -343,7 +349,7 @@ func (p *Prescription) signedAt() (time.Time, string) {
 }
 
 func (p *Prescription) rebuilt(a Algorithm) ([]byte, string) {
-	if p.err != nil {
+	if p.fragments == nil {
 		return nil, "the prescription cannot be read as the service reads it: " + p.err.Element + " " + p.err.Problem
 	}
 	info, err := p.signedInfo(a)

@@ -20,6 +20,17 @@ func looseBase64(s string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(s)
 }
 
+// blankLine tells whether a text has one between others.
+func blankLine(s string) bool {
+	s = strings.ReplaceAll(strings.ReplaceAll(strings.Trim(s, " \t\r\n"), "\r\n", "\n"), "\r", "\n")
+	for line := range strings.Lines(s) {
+		if onlySpace(line) {
+			return true
+		}
+	}
+	return false
+}
+
 // serviceBase64 decodes as the service does a SignatureValue: it passes over every
 // other character, ends with the padding, and takes both alphabets (RFC 4648 4, 5).
 func serviceBase64(s string) []byte {
