@@ -441,6 +441,12 @@ func TestLate(t *testing.T) {
 		require.NoError(t, s.signs(t.Context(), s.session(t)))
 	})
 	t.Run("open", func(t *testing.T) {
+		eventually(t, func() bool { // those of the tests before are closed, which nobody waited for
+			m := s.tok.m
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return len(m.opened) == 0
+		}, "earlier sessions are left open")
 		opened, closed := s.ended("OpenSession"), s.ended("CloseSession")
 		late(t, "OpenSession", 0, func(ctx context.Context) error {
 			_, err := s.tok.Open(ctx)
