@@ -3,6 +3,7 @@ package modules
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -88,14 +89,23 @@ func PCSCD(t testing.TB, readers int) *Daemon {
 		running.test = ""
 		running.Unlock()
 	})
-	if err := d.configure(driver); err != nil {
-		t.Fatalf("modules: %v", err)
+	for range 5 {
+		if err = d.configure(driver); err != nil {
+			t.Fatalf("modules: %v", err)
+		}
+		if err = d.Start(); !errors.Is(err, errPortTaken) {
+			break
+		}
 	}
-	if err := d.Start(); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
+
+// errPortTaken: another program, as another package's tests, was given a port that was
+// free when it was looked at.
+var errPortTaken = errors.New("modules: a port of the virtual readers was taken meanwhile")
 
 // configure writes the readers' configuration, with ports that were free a moment
 // ago and that no outgoing connection is given.
@@ -110,6 +120,7 @@ func (d *Daemon) configure(driver string) error {
 		return err
 	}
 	var conf bytes.Buffer
+	d.ports = nil
 	for i := range (d.readers + slotsPerDriver - 1) / slotsPerDriver {
 		// A library that is loaded once keeps one set of slots, so each has a copy.
 		lib := filepath.Join(d.dir, fmt.Sprintf("vpcd%d.so", i))
@@ -201,7 +212,13 @@ func (d *Daemon) Start() error {
 	if err != nil {
 		return fmt.Errorf("modules: pcscd: %w", err)
 	}
+	taken := func(log string) bool {
+		return strings.Contains(log, "Address already in use") || strings.Contains(log, "Could not initialize connection to virtual ICC")
+	}
 	err = p.wait("pcscd with its virtual readers", func(log string) bool {
+		if taken(log) {
+			return true
+		}
 		conn, err := net.Dial("unix", d.Socket())
 		if err != nil {
 			return false
@@ -209,8 +226,8 @@ func (d *Daemon) Start() error {
 		conn.Close()
 		return strings.Count(log, "Waiting for virtual ICC on port") >= slotsPerDriver*len(d.ports)
 	})
-	if err == nil && strings.Contains(p.log.String(), "Could not initialize connection to virtual ICC") {
-		err = fmt.Errorf("modules: a port of the virtual readers was taken meanwhile\n%s", p.log.String())
+	if err == nil && taken(p.log.String()) {
+		err = fmt.Errorf("%w\n%s", errPortTaken, p.log.String())
 	}
 	if err != nil {
 		p.kill()
