@@ -1,6 +1,7 @@
 package eps
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -78,9 +79,9 @@ func (t *trust) statusOf(c *listed, what string, issuer *authority, at time.Time
 			}
 			covered |= about
 			if e := l.entry(c, at); e != nil && revokes(e, at) {
-				return status{passed, l.age(at), refused("%s", whyRevoked(l, c.cert, e))}
+				return status{passed, l.age(at, c.cert), refused("%s", whyRevoked(l, c.cert, e))}
 			}
-			age := l.age(at)
+			age := l.age(at, c.cert)
 			if age.result == Passed {
 				fresh |= about
 			}
@@ -122,12 +123,16 @@ func (l *list) whyUnverified(c *listed, issuer *authority) string {
 	return l.entries().unread
 }
 
-// age tells whether a list is in date at an instant (RFC 5280 5.1.2.4, 5.1.2.5).
-func (l *list) age(at time.Time) finding {
+// age tells whether a list is in date at an instant (RFC 5280 5.1.2.4, 5.1.2.5). A later
+// one knows what was known then, as long as it is of a time at which the certificate
+// had not expired: lists leave out those that have (5).
+func (l *list) age(at time.Time, cert *x509.Certificate) finding {
 	thisUpdate, nextUpdate := l.crl.ThisUpdate, l.crl.NextUpdate
 	switch {
+	case thisUpdate.After(at) && thisUpdate.After(cert.NotAfter):
+		return undecided("%s is later than the instant judged, %s, and than notAfter of certificate %s, after which lists leave it out", l, instant(at), serialOf(cert))
 	case thisUpdate.After(at):
-		return undecided("%s is later than the instant judged, %s", l, instant(at))
+		return passed
 	case nextUpdate.IsZero():
 		return undecided("%s has no nextUpdate", l)
 	case at.After(nextUpdate.Add(grace)):

@@ -73,7 +73,8 @@ func TestAgeOfLists(t *testing.T) {
 	}{
 		{"in date", -time.Hour, time.Hour, Passed, false, ""},
 		{"of that second", 0, time.Hour, Passed, false, ""},
-		{"of a second later", time.Second, time.Hour, NotDecidable, false, "is later than the instant judged"},
+		{"of a second later", time.Second, time.Hour, Passed, false, ""},
+		{"of a week later", 7 * day, 8 * day, Passed, false, ""},
 		{"in its last second", -time.Hour, 0, Passed, false, ""},
 		{"a second after its end", -time.Hour, -time.Second, Passed, true, "fetch a new one"},
 		{"a day after its end", -7 * day, -day, Passed, true, "fetch a new one"},
@@ -101,6 +102,12 @@ func TestAgeOfLists(t *testing.T) {
 			assert.Equal(t, Failed, r.Rxguard.Accept)
 		})
 	}
+	t.Run("later than the certificate's end", func(t *testing.T) {
+		crl := w.list(t, testcard.ListOptions{ThisUpdate: w.leaf.NotAfter.Add(time.Second), NextUpdate: w.leaf.NotAfter.Add(day)})
+		r := judge(t, w.verifier(crl, w.arl), in)
+		assert.Equal(t, NotDecidable, r.Rxguard.Accept)
+		assert.Contains(t, check(t, r, "crl_age").Why, "after which lists leave it out")
+	})
 	t.Run("without nextUpdate", func(t *testing.T) {
 		crl := *w.crl
 		crl.NextUpdate = time.Time{}
@@ -139,7 +146,7 @@ func TestOfCopiesTheNewestCounts(t *testing.T) {
 		{"the same one twice", []*x509.RevocationList{recent, recent}, Passed, Passed},
 		{"a later one does not clear, the one before does", []*x509.RevocationList{at(5, -time.Hour, nil), recent}, Passed, Passed},
 		{"a later one does not clear what was on hold then", []*x509.RevocationList{at(5, -time.Hour, nil), recentOn}, Passed, Failed},
-		{"a later one alone", []*x509.RevocationList{at(5, -time.Hour, nil)}, Passed, NotDecidable},
+		{"a later one alone", []*x509.RevocationList{at(5, -time.Hour, nil)}, Passed, Passed},
 		{"a later one that revokes", []*x509.RevocationList{at(5, -time.Hour, revoked(w.leaf, testTime.Add(time.Minute), 1)), recent}, Failed, Failed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
