@@ -43,7 +43,8 @@ type Reader struct {
 // which it is a PIV smartcard: Card.Remove closes the connection, which is what
 // pulling a card out is, Card.Insert dials again, and so does the card when the
 // reader went away and came back. However soon a card is put back, the reader sees
-// first that it was out. Power-down and reset end its security status, as removal does.
+// first that it was out; however soon a program asks, the reader sees it before the
+// program does. Power-down and reset end its security status, as removal does.
 //
 // A card that is in dials before Plug returns; the error says that nobody listens at
 // addr, or that it is no address. A slot holds one card, and a card is in one slot
@@ -216,9 +217,12 @@ func noCard(conn net.Conn) bool {
 	}
 }
 
-// serve is the card on a connection.
+// serve is the card on a connection. No program gets at it before pcscd's own look
+// has seen it: a card that a program powers first, and that is taken out before the
+// next look, stays in for that pcscd (1.9.9) until another one comes. pcscd asks for
+// the ATR before it powers a card for anybody, and once more before that when it looks.
 func (r *Reader) serve(conn net.Conn, a *applet) {
-	powered := false
+	powered, asked := false, 0
 	for {
 		message, err := receive(conn)
 		if err != nil {
@@ -227,11 +231,14 @@ func (r *Reader) serve(conn net.Conn, a *applet) {
 		var answer []byte
 		sent := func() {}
 		switch {
+		case asked < 2 && (len(message) != 1 || message[0] != vpcdATR):
+			return
 		case len(message) == 1 && message[0] <= vpcdReset:
 			powered = message[0] != vpcdOff
 			a.reset()
 			continue
 		case len(message) == 1 && message[0] == vpcdATR:
+			asked = min(asked+1, 2)
 			if a.alive() {
 				answer = ATR()
 				if powered { // asked for unpowered, it is a look whether a card is there

@@ -28,13 +28,28 @@ func newSlot(t testing.TB) slot {
 
 func (s slot) addr() string { return s.l.Addr().String() }
 
-// connection waits for a card that was put in: first it shows an empty slot.
+// connection waits for a card that was put in, and looks at it.
 func (s slot) connection() link {
+	s.t.Helper()
+	return s.emptied().looked()
+}
+
+// emptied waits for a card that was put in, which shows an empty slot first.
+func (s slot) emptied() slot {
 	s.t.Helper()
 	l := s.next()
 	l.put(vpcdATR)
 	l.gone()
-	return s.next()
+	return s
+}
+
+// looked is the next connection, after the reader's own look at the card.
+func (s slot) looked() link {
+	s.t.Helper()
+	l := s.next()
+	assert.Equal(s.t, ATR(), l.ask(vpcdATR))
+	assert.Equal(s.t, ATR(), l.ask(vpcdATR))
+	return l
 }
 
 // next waits for a connection.
@@ -139,6 +154,23 @@ func TestRemoveAndInsertAreSeenByTheReader(t *testing.T) {
 	assert.Equal(t, ATR(), s.connection().ask(vpcdATR), "however quick, it was out")
 }
 
+// pcscd 1.9.9 keeps a card for in that a program powered before its own look saw it.
+func TestNoProgramSeesTheCardBeforeTheReaderDoes(t *testing.T) {
+	c, s := newCard(t, Config{}), newSlot(t)
+	r := plugged(t, c, s)
+	for _, first := range [][]byte{{vpcdOn}, {vpcdReset}, {0, insVersion, 0, 0}} {
+		l := s.emptied().next()
+		assert.Equal(t, ATR(), l.ask(vpcdATR))
+		l.put(first...)
+		l.gone()
+		l = s.looked()
+		c.Remove()
+		c.Insert()
+		l.gone()
+	}
+	assert.NoError(t, r.Err())
+}
+
 func TestACardThatIsOutIsPluggedInLater(t *testing.T) {
 	c, s := newCard(t, Config{}), newSlot(t)
 	c.Remove()
@@ -209,7 +241,7 @@ func TestAnEmptyAnswerLosesTheConnection(t *testing.T) {
 	l := s.connection()
 	l.put(0, insVersion, 0, 0)
 	l.gone()
-	assert.Equal(t, append(pivVersion, 0x90, 0x00), s.next().ask(0, insVersion, 0, 0))
+	assert.Equal(t, append(pivVersion, 0x90, 0x00), s.looked().ask(0, insVersion, 0, 0))
 }
 
 func TestAnEmptySlotIsSeenByTheReadersOwnLook(t *testing.T) {
