@@ -33,6 +33,7 @@ type Certificate struct {
 
 	// privateKeyUntil is the end of the private key usage period; zero: none.
 	privateKeyUntil  time.Time
+	unknownCritical  []string // critical extensions that are not known here, as OIDs
 	keyUsageCritical bool
 	hasPolicy        bool
 	hasUserID        bool
@@ -117,6 +118,11 @@ func newCertificate(x *x509.Certificate) (*Certificate, error) {
 			slices.Contains(x.Issuer.Organization, SimulatedOrganization),
 	}
 	c.hasPolicy = slices.Contains(c.facts.PolicyOID, SigningPolicy)
+	for _, oid := range x.UnhandledCriticalExtensions {
+		if !oid.Equal(oidPrivateKeyUsagePeriod) { // which the validity check knows
+			c.unknownCritical = append(c.unknownCritical, oid.String())
+		}
+	}
 	for _, e := range x.Extensions {
 		switch {
 		case e.Id.Equal(oidKeyUsage):

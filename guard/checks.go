@@ -60,11 +60,11 @@ func judgeHold(fs []Finding, h Hold) []Finding {
 	f := finding(r)
 	switch {
 	case h.Err != nil && !h.Since.IsZero():
-		f.Is = "on hold since " + instant(h.Since) + "; " + h.Err.Error()
+		f.Is = fmt.Sprintf(isHeld, instant(h.Since)) + "; " + h.Err.Error()
 	case h.Err != nil:
 		f.Is = h.Err.Error()
 	case !h.Since.IsZero():
-		f.Is = "on hold since " + instant(h.Since)
+		f.Is = fmt.Sprintf(isHeld, instant(h.Since))
 	}
 	return append(fs, f)
 }
@@ -73,20 +73,30 @@ func judgeHold(fs []Finding, h Hold) []Finding {
 // service does (its check 8): RFC 5280 4.1.2.5 would include both ends, where the
 // service finds the signature expired.
 func judgeValidity(fs []Finding, c *Certificate, at time.Time) []Finding {
+	if !c.info.NotBefore.Before(c.info.NotAfter) {
+		f := finding(DatesImpossible)
+		f.Is = fmt.Sprintf(isDates, instant(c.info.NotBefore), instant(c.info.NotAfter))
+		return append(fs, f)
+	}
+	if c.info.NotAfter.Year()-c.info.NotBefore.Year() > maxLifeYears {
+		f := finding(LifetimeUnusual)
+		f.Is = fmt.Sprintf(isDates, instant(c.info.NotBefore), instant(c.info.NotAfter))
+		fs = append(fs, f)
+	}
 	switch {
 	case !c.info.NotBefore.Before(at):
 		f := finding(NotYetValid)
-		f.Is = "notBefore " + instant(c.info.NotBefore) + ", judged at " + instant(at)
+		f.Is = fmt.Sprintf(isNotBefore, instant(c.info.NotBefore), instant(at))
 		fs = append(fs, f)
 	case !at.Before(c.info.NotAfter):
 		f := finding(Expired)
-		f.Is = "notAfter " + instant(c.info.NotAfter) + ", judged at " + instant(at)
+		f.Is = fmt.Sprintf(isNotAfter, instant(c.info.NotAfter), instant(at))
 		fs = append(fs, f)
 	case !c.privateKeyUntil.IsZero() && at.After(c.privateKeyUntil):
 		// RFC 3280 4.2.1.4. It ends at 70 % of a card's life, before self-renewal
 		// opens: a refusal would strand good cards.
 		f := finding(PrivateKeyUsagePassed)
-		f.Is = "private key usage period ended " + instant(c.privateKeyUntil)
+		f.Is = fmt.Sprintf(isUsageEnded, instant(c.privateKeyUntil))
 		f.By = c.info.NotAfter
 		fs = append(fs, f)
 	}
@@ -96,12 +106,18 @@ func judgeValidity(fs []Finding, c *Certificate, at time.Time) []Finding {
 // judgeProfile compares with the profile of NHS signing certificates: key usage
 // critical and contentCommitment alone (RFC 5280 4.2.1.3), no extended key usage,
 // the content commitment policy, and a user id. A key usage without
-// contentCommitment refuses; everything else real cards are seen to lack or to
-// have too much of, so it warns.
+// contentCommitment refuses, and so does a critical extension that is not known
+// (RFC 5280 4.2); everything else real cards are seen to lack or to have too much of,
+// so it warns.
 func judgeProfile(fs []Finding, c *Certificate) []Finding {
+	if len(c.unknownCritical) > 0 {
+		f := finding(CriticalExtension)
+		f.Is = fmt.Sprintf(isCritical, listed(c.unknownCritical), c.is())
+		fs = append(fs, f)
+	}
 	if c.x.KeyUsage&x509.KeyUsageContentCommitment == 0 {
 		f := finding(NotForSigning)
-		f.Is = "key usage " + keyUsageNames(c) + "; " + c.is()
+		f.Is = fmt.Sprintf(isKeyUsage, keyUsageNames(c)) + "; " + c.is()
 		return append(fs, f)
 	}
 	if !c.keyUsageCritical {
@@ -109,33 +125,42 @@ func judgeProfile(fs []Finding, c *Certificate) []Finding {
 	}
 	if c.x.KeyUsage != x509.KeyUsageContentCommitment {
 		f := finding(KeyUsageExtra)
-		f.Is = "key usage " + keyUsageNames(c)
+		f.Is = fmt.Sprintf(isKeyUsage, keyUsageNames(c))
 		fs = append(fs, f)
 	}
 	if len(c.x.ExtKeyUsage)+len(c.x.UnknownExtKeyUsage) > 0 {
 		f := finding(ExtendedKeyUsage)
-		f.Is = "extended key usage " + extKeyUsageNames(c)
+		f.Is = fmt.Sprintf(isExtKeyUsage, extKeyUsageNames(c))
 		fs = append(fs, f)
 	}
 	if !c.hasPolicy {
 		f := finding(PolicyMissing)
-		f.Is = "certificate policies " + listed(c.facts.PolicyOID)
+		f.Is = fmt.Sprintf(isPolicies, listed(c.facts.PolicyOID))
 		fs = append(fs, f)
 	}
 	if !c.hasUserID {
 		f := finding(UserIDMissing)
-		f.Is = "subject " + c.info.Subject
+		f.Is = fmt.Sprintf(isSubject, c.info.Subject)
+		fs = append(fs, f)
+	}
+	if c.facts.SerialOversize || c.x.SerialNumber.Sign() <= 0 {
+		f := finding(SerialUnusual)
+		f.Is = c.is()
 		fs = append(fs, f)
 	}
 	return fs
 }
+
+// maxLifeYears is how long, by the years of its dates, a certificate lasts before it
+// is remarked on. Signing certificates of the national service last up to three.
+const maxLifeYears = 5
 
 // readable tells whether ParseCertificate made c.
 func (c *Certificate) readable() bool { return c != nil && c.x != nil }
 
 // is says which certificate a finding is about.
 func (c *Certificate) is() string {
-	return fmt.Sprintf("issuer %s, serial %s, issued %s", c.info.Issuer, c.info.Serial, instant(c.info.NotBefore))
+	return fmt.Sprintf(isIssued, c.info.Issuer, c.info.Serial, instant(c.info.NotBefore))
 }
 
 // keyUsageNames spells the bits as RFC 5280 4.2.1.3 does, in the order of the bits.
@@ -162,7 +187,7 @@ func extKeyUsageNames(c *Certificate) string {
 
 func listed(names []string) string {
 	if len(names) == 0 {
-		return "none"
+		return isNone
 	}
 	return strings.Join(names, ", ")
 }

@@ -48,6 +48,21 @@ var cardKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
+// issuedThen is when the cards of most tests were issued, judgedThen when they are
+// judged.
+var (
+	issuedThen = at("2026-02-01T12:00:00Z")
+	judgedThen = at("2026-04-01T12:00:00Z")
+)
+
+// certs are the certificates of CAs, as Config takes them.
+func certs(as ...authority) (all []*x509.Certificate) {
+	for _, a := range as {
+		all = append(all, a.cert)
+	}
+	return all
+}
+
 // authority is a synthetic issuing CA.
 type authority struct {
 	cert *x509.Certificate
@@ -63,6 +78,27 @@ func newAuthority(t testing.TB, name string, keyID []byte) authority {
 		NotBefore: at("2019-01-01T00:00:00Z"), NotAfter: at("2040-01-01T00:00:00Z"),
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: keyID,
 	}, &x509.Certificate{Subject: pkix.Name{Organization: []string{"test"}, CommonName: name}, SubjectKeyId: keyID}, key.Public(), key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return authority{cert, key}
+}
+
+// below makes a CA under this one.
+func (a authority) below(t testing.TB, name string, changes ...func(*x509.Certificate)) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	id := sha256.Sum256(elliptic.MarshalCompressed(elliptic.P256(), key.X, key.Y))
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{Organization: []string{"test"}, CommonName: name},
+		NotBefore: at("2019-01-01T00:00:00Z"), NotAfter: at("2040-01-01T00:00:00Z"),
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: id[:20],
+	}
+	for _, change := range changes {
+		change(c)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, key.Public(), a.key)
 	require.NoError(t, err)
 	cert, err := x509.ParseCertificate(der)
 	require.NoError(t, err)

@@ -1,9 +1,7 @@
 package guard
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"crypto/x509"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,22 +10,11 @@ import (
 
 // judgeIssuance asks every advisory of the set whether the certificate is in its
 // population, and what the advisory does at the instant.
-func (g *Guard) judgeIssuance(fs []Finding, set *advisory.Set, c *Certificate, at time.Time) []Finding {
-	facts := c.facts
-	if len(g.issuers) > 0 {
-		keys := g.issuerKeys(c)
-		facts.IssuerSPKI, facts.NotIssuerSPKI = keys.by, keys.notBy
-		facts.IssuerKnown = len(keys.by) > 0
-	}
-	for i := range set.Len() {
-		a := set.At(i)
-		m := a.Judge(&facts)
-		if m.In == advisory.No && !m.Fixed {
-			continue // nearly always, so it is asked before the dates are
-		}
+func (g *Guard) judgeIssuance(fs []Finding, set *advisory.Set, r *record, c *Certificate, at time.Time) []Finding {
+	for a, m := range set.Judge(&r.facts) {
 		phase := a.At(at)
 		if r, speaks := issuanceReason(phase, m); speaks {
-			fs = append(fs, issuanceFinding(r, a, phase, m, c, at))
+			fs = append(fs, g.issuanceFinding(r, a, phase, m, c, at))
 		}
 	}
 	return fs
@@ -53,7 +40,7 @@ func issuanceReason(phase advisory.Phase, m advisory.Membership) (r Reason, spea
 	return Affected, true
 }
 
-func issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.Phase, m advisory.Membership, c *Certificate, at time.Time) Finding {
+func (g *Guard) issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.Phase, m advisory.Membership, c *Certificate, at time.Time) Finding {
 	f := finding(r)
 	f.Is = c.is()
 	f.Advisory = &AdvisoryRef{
@@ -72,12 +59,13 @@ func issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.Phase, m adv
 	case Affected, AffectedSoon:
 		// Only these tell what to do: the message and the remedies of an ended
 		// advisory still ask for what is no longer wanted.
-		f.Text += " " + a.Message
+		f.RenewalFrom = g.renewalFrom(c, at)
+		f.Text += " " + a.Message + renewalText(a, f.RenewalFrom, at)
 		f.Wanted += windowText(f.Advisory.From, f.Advisory.To)
-		f.Remedies = remedies(r, a, at)
+		f.Remedies = remedies(r, a, !f.RenewalFrom.IsZero(), at)
 		f.By = a.RenewBy
 	case AffectedUndecidable:
-		f.Is += "; not known: " + m.NotKnown
+		f.Is += fmt.Sprintf(isNotKnown, m.NotKnown)
 	}
 	if phase == advisory.Announced && r != AffectedFixed {
 		f.By = a.EnforcedFrom()
@@ -88,22 +76,48 @@ func issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.Phase, m adv
 	return f
 }
 
+// renewalFrom is from when on the holder can renew the certificate, by the policy;
+// zero: at once.
+func (g *Guard) renewalFrom(c *Certificate, at time.Time) time.Time {
+	if g.renewalWindow == 0 {
+		return time.Time{}
+	}
+	if from := c.info.NotAfter.Add(-g.renewalWindow); at.Before(from) {
+		return from
+	}
+	return time.Time{}
+}
+
+// renewalText says what keeps a renewal from being done as the message asks.
+func renewalText(a *advisory.Advisory, from, at time.Time) (s string) {
+	if late(a, at) {
+		s += " " + renewalLate
+	}
+	if !from.IsZero() {
+		s += " " + fmt.Sprintf(renewalEarly, day(from))
+	}
+	return s
+}
+
+func late(a *advisory.Advisory, at time.Time) bool {
+	return !a.RenewBy.IsZero() && !at.Before(a.RenewBy)
+}
+
 func windowText(from, to time.Time) string {
 	switch {
 	case from.IsZero():
 		return ""
 	case to.IsZero():
-		return ": affected are those issued from " + instant(from) + " on"
+		return fmt.Sprintf(wantedOpenWindow, instant(from))
 	}
-	return ": affected are those issued from " + instant(from) + " and before " + instant(to)
+	return fmt.Sprintf(wantedWindow, instant(from), instant(to))
 }
 
-// remedies gives the advisory's own in their order. Once renew_by has passed, or
-// where the card may not ask for its own renewal, the Registration Authority comes
-// first. A refusal stops work, so it always names paper.
-func remedies(r Reason, a *advisory.Advisory, at time.Time) []advisory.Remedy {
-	late := !a.RenewBy.IsZero() && !at.Before(a.RenewBy)
-	toRAFirst := late || !a.CardMayAuthenticate
+// remedies gives the advisory's own in their order. Once renew_by has passed, where
+// the card may not ask for its own renewal, or where it is too early for that, the
+// Registration Authority comes first. A refusal stops work, so it always names paper.
+func remedies(r Reason, a *advisory.Advisory, early bool, at time.Time) []advisory.Remedy {
+	toRAFirst := early || late(a, at) || !a.CardMayAuthenticate
 	addPaper := r == Affected && !slices.ContainsFunc(a.Remedies, func(m advisory.Remedy) bool { return m.Kind == advisory.Paper })
 	if !toRAFirst && !addPaper {
 		return a.Remedies
@@ -117,6 +131,7 @@ func remedies(r Reason, a *advisory.Advisory, at time.Time) []advisory.Remedy {
 		case m.Kind == advisory.RegistrationAuthority && toRAFirst:
 			out[0] = m
 		case m.Kind == advisory.Renew && !a.CardMayAuthenticate: // not offered
+		case early && (m.Kind == advisory.Renew || m.Kind == advisory.Portal): // neither
 		default:
 			out = append(out, m)
 		}
@@ -127,49 +142,14 @@ func remedies(r Reason, a *advisory.Advisory, at time.Time) []advisory.Remedy {
 	return out
 }
 
-// issuer is a configured CA: what identifies it is its key.
-type issuer struct {
-	cert *x509.Certificate
-	spki [32]byte
-}
-
-func newIssuer(ca *x509.Certificate) issuer {
-	return issuer{ca, sha256.Sum256(ca.RawSubjectPublicKeyInfo)}
-}
-
-// maxKnown bounds the memory of issuerKeys.
-const maxKnown = 4096
-
-// issued says which configured CA keys signed a certificate, and which did not.
-type issued struct{ by, notBy [][32]byte }
-
-// issuerKeys tells, by signature, which configured CA keys issued c. A key that did
-// not, though c names its CA by key identifier (or, where there is none, by name),
-// is in neither list: such a certificate contradicts itself.
-func (g *Guard) issuerKeys(c *Certificate) issued {
-	g.mu.Lock()
-	keys, ok := g.known[c.info.SHA256]
-	g.mu.Unlock()
-	if ok {
-		return keys
+// suited fits remedies to an effect that a policy chose: what stops work names paper.
+func suited(remedies []advisory.Remedy, d Decision) []advisory.Remedy {
+	isPaper := func(m advisory.Remedy) bool { return m.Kind == advisory.Paper }
+	switch has := slices.ContainsFunc(remedies, isPaper); {
+	case d.Permits() && has:
+		return slices.DeleteFunc(slices.Clone(remedies), isPaper)
+	case !d.Permits() && !has:
+		return append(slices.Clone(remedies), toPaper)
 	}
-	for _, i := range g.issuers {
-		claimed := bytes.Equal(i.cert.SubjectKeyId, c.x.AuthorityKeyId)
-		if len(i.cert.SubjectKeyId) == 0 || len(c.x.AuthorityKeyId) == 0 {
-			claimed = bytes.Equal(i.cert.RawSubject, c.x.RawIssuer)
-		}
-		switch signed := i.cert.CheckSignature(c.x.SignatureAlgorithm, c.x.RawTBSCertificate, c.x.Signature) == nil; {
-		case signed:
-			keys.by = append(keys.by, i.spki)
-		case !claimed:
-			keys.notBy = append(keys.notBy, i.spki)
-		}
-	}
-	g.mu.Lock()
-	if len(g.known) >= maxKnown {
-		clear(g.known)
-	}
-	g.known[c.info.SHA256] = keys
-	g.mu.Unlock()
-	return keys
+	return remedies
 }

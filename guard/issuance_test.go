@@ -313,11 +313,11 @@ func TestWhatIsKnownOfIssuersIsBounded(t *testing.T) {
 	card := ca.issue(t, at("2026-02-01T12:00:00Z"))
 	g := newGuard(t, Config{Advisories: newSet(t, 1, noticeBy(ca)), Issuers: []*x509.Certificate{ca.cert}})
 	for i := range maxKnown {
-		g.known[string(rune(i))] = issued{}
+		g.records[string(rune(i))] = &record{}
 	}
 	for range 2 {
 		assert.True(t, g.Judge(Snapshot{Certificate: card}, at("2026-03-10T00:00:00Z")).Has(Affected))
-		assert.Len(t, g.known, 1)
+		assert.Len(t, g.records, 1)
 	}
 }
 

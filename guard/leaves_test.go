@@ -34,32 +34,32 @@ func TestRealCertificates(t *testing.T) {
 	unusual := []Reason{KeyUsageNotCritical, PolicyMissing, UserIDMissing}
 	table := map[string][]judged{
 		"leaf_5dc9ad1f": {
-			{"2020-10-22T10:21:54Z", DecisionRefused, []Reason{NotYetValid}},
-			{"2020-10-22T10:21:55Z", DecisionRefused, []Reason{NotYetValid}},
-			{"2020-10-22T10:21:56Z", DecisionAllowed, []Reason{}},
-			{"2022-03-17T10:51:55Z", DecisionAllowed, []Reason{}},
-			{"2022-03-17T10:51:56Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2022-10-22T10:51:54Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2022-10-22T10:51:55Z", DecisionRefused, []Reason{Expired}},
-			{now, DecisionRefused, []Reason{Expired}},
+			{"2020-10-22T10:21:54Z", DecisionRefused, []Reason{NotYetValid, KeySmall}},
+			{"2020-10-22T10:21:55Z", DecisionRefused, []Reason{NotYetValid, KeySmall}},
+			{"2020-10-22T10:21:56Z", DecisionWarned, []Reason{KeySmall}},
+			{"2022-03-17T10:51:55Z", DecisionWarned, []Reason{KeySmall}},
+			{"2022-03-17T10:51:56Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2022-10-22T10:51:54Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2022-10-22T10:51:55Z", DecisionRefused, []Reason{Expired, KeySmall}},
+			{now, DecisionRefused, []Reason{Expired, KeySmall}},
 		},
 		"leaf_5dc9adec": {
-			{"2020-10-26T13:34:22Z", DecisionRefused, []Reason{NotYetValid}},
-			{"2020-10-26T13:34:23Z", DecisionAllowed, []Reason{}},
-			{"2022-03-21T14:04:22Z", DecisionAllowed, []Reason{}},
-			{"2022-03-21T14:04:23Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2022-10-26T14:04:21Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2022-10-26T14:04:22Z", DecisionRefused, []Reason{Expired}},
-			{now, DecisionRefused, []Reason{Expired}},
+			{"2020-10-26T13:34:22Z", DecisionRefused, []Reason{NotYetValid, KeySmall}},
+			{"2020-10-26T13:34:23Z", DecisionWarned, []Reason{KeySmall}},
+			{"2022-03-21T14:04:22Z", DecisionWarned, []Reason{KeySmall}},
+			{"2022-03-21T14:04:23Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2022-10-26T14:04:21Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2022-10-26T14:04:22Z", DecisionRefused, []Reason{Expired, KeySmall}},
+			{now, DecisionRefused, []Reason{Expired, KeySmall}},
 		},
 		"leaf_61004f5e": {
-			{"2022-01-27T16:04:35Z", DecisionRefused, []Reason{NotYetValid}},
-			{"2022-01-27T16:04:36Z", DecisionAllowed, []Reason{}},
-			{"2023-06-22T16:34:35Z", DecisionAllowed, []Reason{}},
-			{"2023-06-22T16:34:36Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2024-01-27T16:34:34Z", DecisionWarned, []Reason{PrivateKeyUsagePassed}},
-			{"2024-01-27T16:34:35Z", DecisionRefused, []Reason{Expired}},
-			{now, DecisionRefused, []Reason{Expired}},
+			{"2022-01-27T16:04:35Z", DecisionRefused, []Reason{NotYetValid, KeySmall}},
+			{"2022-01-27T16:04:36Z", DecisionWarned, []Reason{KeySmall}},
+			{"2023-06-22T16:34:35Z", DecisionWarned, []Reason{KeySmall}},
+			{"2023-06-22T16:34:36Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2024-01-27T16:34:34Z", DecisionWarned, []Reason{PrivateKeyUsagePassed, KeySmall}},
+			{"2024-01-27T16:34:35Z", DecisionRefused, []Reason{Expired, KeySmall}},
+			{now, DecisionRefused, []Reason{Expired, KeySmall}},
 		},
 		"leaf_601af0cc": {
 			{"2021-07-08T14:52:47Z", DecisionRefused, append([]Reason{NotYetValid}, unusual...)},
@@ -85,8 +85,8 @@ func TestRealCertificates(t *testing.T) {
 			{now, DecisionRefused, []Reason{Expired, NotForSigning}},
 		},
 		"NHS_INT_Level_1D": {
-			{"2019-11-11T14:45:17Z", DecisionRefused, []Reason{NotYetValid, NotForSigning}},
-			{now, DecisionRefused, []Reason{NotForSigning}},
+			{"2019-11-11T14:45:17Z", DecisionRefused, []Reason{NotYetValid, NotForSigning, LifetimeUnusual}},
+			{now, DecisionRefused, []Reason{NotForSigning, LifetimeUnusual}},
 		},
 	}
 	files, err := os.ReadDir(need.Data(t, "eps", "certs"))
@@ -211,8 +211,8 @@ func TestACertificateThatOnlyNamesTheRealIssuerIsNotItsOwn(t *testing.T) {
 	forged := forger.issue(t, at("2020-10-22T10:00:00Z"))
 	require.Equal(t, ca.RawSubject, forged.X509().RawIssuer)
 	g := newGuard(t, Config{Issuers: []*x509.Certificate{ca}})
-	assert.Empty(t, g.issuerKeys(forged).by)
-	assert.Len(t, g.issuerKeys(leaf(t, "leaf_5dc9ad1f")).by, 1)
+	assert.Empty(t, g.known(forged).facts.IssuerSPKI)
+	assert.Len(t, g.known(leaf(t, "leaf_5dc9ad1f")).facts.IssuerSPKI, 1)
 
 	a := noticeBy(forger, func(a *advisory.Advisory) {
 		a.Match[0].Issuer.SPKISHA256 = [][32]byte{sha256.Sum256(ca.RawSubjectPublicKeyInfo)}

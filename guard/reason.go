@@ -15,6 +15,7 @@ const (
 	CheckCard       CheckName = "card"              // the card and its certificate can be read
 	CheckIssuance   CheckName = "affected_issuance" // no advisory covers the certificate
 	CheckHold       CheckName = "hold"              // no renewal waits for the card to be re-seated
+	CheckClock      CheckName = "clock"             // this computer's clock is not behind what is known
 	CheckValidity   CheckName = "validity"          // RFC 5280 4.1.2.5
 	CheckProfile    CheckName = "profile"           // key usage and policy of a signing certificate
 	CheckChain      CheckName = "chain"             // RFC 5280 6.1
@@ -44,23 +45,45 @@ const (
 	AffectedUndecidable // undecided: an advisory may cover it; warned while it is not yet enforced
 	RulesMissing        // undecided: there is no rule set
 	RulesBackwards      // warned: a newer rule set was refused, the last good one is in force
+	RulesStale          // warned: the rule set is past its expiry
 
 	OnHold        // refused: the card was not seen taken out and put back
 	OnHoldRenewal // refused: a renewal of the card is not finished
 	OnHoldLogin   // refused: the card was re-seated, the passcode is missing
 	HoldUnknown   // undecided: the holds of this machine cannot be read
 
+	ClockBehind // undecided: this computer's clock is behind the newest evidence
+
 	NotYetValid           // refused
 	Expired               // refused
+	DatesImpossible       // refused: notAfter is not after notBefore
+	LifetimeUnusual       // warned: valid for far longer than signing certificates are
 	PrivateKeyUsagePassed // warned
 
 	NotForSigning       // refused: key usage without contentCommitment
+	CriticalExtension   // refused: a critical extension that is not known here
 	KeyUsageNotCritical // warned
 	KeyUsageExtra       // warned: more than contentCommitment
 	ExtendedKeyUsage    // warned: a signing certificate has none
 	PolicyMissing       // warned
 	UserIDMissing       // warned: no 12-digit user id in the subject
-	reasons             // their number
+	SerialUnusual       // warned: zero, negative, or more than 20 octets
+
+	ChainUntrusted // refused: no chain to a configured root
+	ChainExpired   // refused: a chain, but not at the judged instant
+	ChainInvalid   // refused: a chain that breaks a rule of RFC 5280 6.1
+
+	Revoked           // refused
+	CARevoked         // refused: a CA above it is revoked
+	RevocationLapsed  // undecided: no list that covers it can be relied on
+	RevocationUnknown // warned: no list covers it
+	RevocationStale   // warned: a list is past its nextUpdate, but within the grace
+
+	WeakKey      // refused: a known weakness
+	KeyTooSmall  // refused: below Policy.RefuseRSABelow
+	KeySmall     // warned: below Policy.WarnRSABelow
+	KeyNotJudged // undecided: a key of a kind whose strength is not known
+	reasons      // their number
 )
 
 // description is what is known of a reason apart from the case at hand.

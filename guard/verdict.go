@@ -10,7 +10,7 @@ import (
 )
 
 // VerdictVersion is the version of a Verdict's JSON form.
-const VerdictVersion = 1
+const VerdictVersion = 2
 
 // Verdict is the guard's answer for one certificate on one card at one instant.
 // The zero value refuses. It marshals to JSON and back, and prints. What its
@@ -29,6 +29,8 @@ type Verdict struct {
 	// NotChecked lists the checks that this Guard does not make. Silence is not
 	// approval.
 	NotChecked []NotChecked `json:"not_checked"`
+	// Weakened lists the settings of the Guard that are weaker than their defaults.
+	Weakened []Weakening `json:"weakened"`
 }
 
 // CardInfo is how a verdict names the card.
@@ -62,6 +64,10 @@ type Finding struct {
 	Remedies []advisory.Remedy `json:"remedies,omitempty"`
 	By       time.Time         `json:"by,omitzero"` // until when to act, UTC
 	Link     string            `json:"link,omitempty"`
+	// RenewalFrom is from when on the holder can renew the certificate, by
+	// Policy.RenewalWindow: until then only the Registration Authority can. Zero: at
+	// once, or it is not about a renewal.
+	RenewalFrom time.Time `json:"renewal_from,omitzero"`
 }
 
 // AdvisoryRef is the advisory that a finding rests on.
@@ -105,9 +111,10 @@ func (v Verdict) Has(r Reason) bool {
 	return false
 }
 
-// String prints the verdict for a person: the decision, each finding with what to
-// do, and what was not checked. Each is on lines of its own; control characters
-// from the card or its certificate are shown as U+FFFD.
+// String prints the verdict for those who look after cards: the decision, each
+// finding with what to do, what was not checked and what is weakened. Each is on
+// lines of its own; control characters from the card or its certificate are shown as
+// U+FFFD. What the prescriber needs is ForPrescriber.
 func (v Verdict) String() string {
 	var b strings.Builder
 	line := func(format string, args ...any) {
@@ -140,17 +147,13 @@ func (v Verdict) String() string {
 			line("    wanted: %s", f.Wanted)
 		}
 		for i, r := range f.Remedies {
-			text := r.Text
-			if r.Phone != "" {
-				text += " (" + r.Phone + ")"
-			}
-			if r.URL != "" {
-				text += " " + r.URL
-			}
-			line("    %d. %s", i+1, text)
+			line("    %d. %s", i+1, remedyText(r))
 		}
 		if !f.By.IsZero() {
 			line("    by: %s", instant(f.By))
+		}
+		if !f.RenewalFrom.IsZero() {
+			line("    renewal by the holder: from %s on", instant(f.RenewalFrom))
 		}
 		if f.Link != "" {
 			line("    see: %s", f.Link)
@@ -158,6 +161,9 @@ func (v Verdict) String() string {
 	}
 	for _, n := range v.NotChecked {
 		line("  not checked: %s: %s", n.Check, n.Why)
+	}
+	for _, w := range v.Weakened {
+		line("  weaker than the default: %s is %s: %s", w.Setting, w.Value, w.Text)
 	}
 	return b.String()
 }
@@ -197,14 +203,16 @@ type Refused struct{ Verdict Verdict }
 func (e *Refused) Error() string { return errorText("refused", e.Verdict) }
 
 // RenewalHelps tells whether renewing the certificate in process can lift the
-// refusal: an advisory refuses, it lets the card ask for its own renewal, and
-// nothing else refuses or is undecided.
-func (e *Refused) RenewalHelps() bool {
+// refusal: an advisory refuses, it lets the card ask for its own renewal, it is not
+// too early for that by the policy, and nothing else refuses or is undecided.
+func (e *Refused) RenewalHelps() bool { return e.Verdict.renewalHelps() }
+
+func (v *Verdict) renewalHelps() bool {
 	helps := false
-	for _, f := range e.Verdict.Findings {
+	for _, f := range v.Findings {
 		switch {
 		case f.Effect.Permits():
-		case f.Reason == Affected && f.Advisory != nil && f.Advisory.CardMayAuthenticate:
+		case f.Reason == Affected && f.Advisory != nil && f.Advisory.CardMayAuthenticate && f.RenewalFrom.IsZero():
 			helps = true
 		default:
 			return false

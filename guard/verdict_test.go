@@ -74,7 +74,7 @@ func TestAVerdictHasListsAndNotNull(t *testing.T) {
 			b, err := json.Marshal(g.Judge(s, at("2021-01-01T00:00:00Z")))
 			require.NoError(t, err)
 			assert.NotContains(t, string(b), "null", name)
-			assert.Contains(t, string(b), `"version":1,`)
+			assert.Contains(t, string(b), `"version":2,`)
 		}
 	}
 	v := newGuard(t, Config{}).Judge(Snapshot{Certificate: newAuthority(t, "CA", nil).issue(t, at("2020-12-01T00:00:00Z"))}, at("2021-01-01T00:00:00Z"))

@@ -55,7 +55,7 @@ func (a *Advisory) Lint() []string {
 			listed += c.Serials.Len()
 		}
 		onlySerials := Clause{Issuer: c.Issuer, Serials: c.Serials}
-		if c.Serials == nil || len(c.Serials.ranges) > 0 || !reflect.DeepEqual(*c, onlySerials) {
+		if c.Serials == nil || c.Serials.ranges.first.n > 0 || !reflect.DeepEqual(*c, onlySerials) {
 			onlyLists = false
 		}
 	}

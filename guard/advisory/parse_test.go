@@ -360,6 +360,27 @@ func TestParseRejectsWhatIsNotOneJSONObject(t *testing.T) {
 	}
 }
 
+// What a document of 64 MiB can ask for is bounded before it is in memory.
+func TestParseRejectsWhatIsTooMuch(t *testing.T) {
+	many := func(path, element string, n int) string {
+		all := "[" + strings.Repeat(element+",", n-1) + element + "]"
+		return strings.Replace(edited(t, full, edit{path, `["\u0000"]`}), `["\u0000"]`, all, 1)
+	}
+	for _, tt := range []struct {
+		name, doc, path, says string
+	}{
+		{"serials", many("match.any[0].serials.inline", `"1"`, 2_000_001), "match.any[0].serials.inline", "found more than 2000000 elements, wanted at most as many; a serial file takes more"},
+		{"references", many("references", `"a"`, 2_000_001), "references", "found more than 2000000 elements"},
+		{"clauses", many("except", `{"key_usage": ["cRLSign"]}`, 10_001), "except", "found more than 10000 clauses"},
+		{"clauses, but not too many", many("except", `{"key_usage": ["cRLSigh"]}`, 10_000), "except[0].key_usage[0]", "cRLSigh"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse([]byte(tt.doc), nil)
+			requireError(t, err, tt.path, tt.says)
+		})
+	}
+}
+
 func TestParseErrorNamesTheAdvisoryAndBoundsItsText(t *testing.T) {
 	_, err := Parse([]byte(edited(t, plain, edit{clause0 + ".not_before.to", `"2026-02-01T00:00:00Z"`})), nil)
 	assert.EqualError(t, err, "advisory: test-2026: match.any[0].not_before.to: found an empty window: from and to are both "+

@@ -17,6 +17,7 @@ type Set struct {
 	issued     time.Time
 	advisories []*Advisory
 	byID       map[string]*Advisory
+	index      index
 }
 
 // NewSet puts advisories together, in the order given. Version counts up from 1;
@@ -53,17 +54,21 @@ func NewSet(version uint64, issued time.Time, advisories ...*Advisory) (*Set, er
 		}
 		s.byID[a.ID] = a
 	}
+	sound := make(map[string]bool)
 	for _, a := range advisories {
-		if err := s.checkSuccession(a); err != nil {
+		if err := s.checkSuccession(a, sound); err != nil {
 			return nil, err
 		}
 	}
+	s.index = newIndex(s.advisories)
 	return s, nil
 }
 
-func (s *Set) checkSuccession(a *Advisory) *Error {
+// checkSuccession follows the successors of a up to those in sound, and adds what
+// it saw to them.
+func (s *Set) checkSuccession(a *Advisory, sound map[string]bool) *Error {
 	seen := map[string]bool{}
-	for next := a; next.State == Superseded; {
+	for next := a; next.State == Superseded && !sound[next.ID]; {
 		seen[next.ID] = true
 		successor := s.byID[next.SupersededBy]
 		switch {
@@ -80,6 +85,7 @@ func (s *Set) checkSuccession(a *Advisory) *Error {
 		}
 		next = successor
 	}
+	maps.Copy(sound, seen)
 	return nil
 }
 
@@ -203,6 +209,7 @@ func (s *Set) Clone() *Set {
 		c.advisories = append(c.advisories, own)
 		c.byID[own.ID] = own
 	}
+	c.index = newIndex(c.advisories)
 	return c
 }
 

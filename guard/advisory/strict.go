@@ -16,6 +16,8 @@ import (
 // The bounds of a document.
 const (
 	maxDocument = 64 << 20
+	maxElements = 2_000_000 // of an array
+	maxClauses  = 10_000    // of a list of clauses
 	maxInteger  = 1<<31 - 1 // the same on every platform
 )
 
@@ -63,8 +65,8 @@ func newDecoder(doc []byte) *decoder {
 		d.fail(nil, "found %d bytes, wanted at most %d: put serials into a serial file", len(doc), maxDocument)
 	case len(bytes.TrimSpace(doc)) == 0:
 		d.fail(nil, "found an empty document, wanted a JSON object")
-	default:
-		// encoding/json would replace what is not UTF-8 instead of refusing it.
+	case !utf8.Valid(doc):
+		// encoding/json would replace it instead of refusing it.
 		for i := 0; i < len(doc); {
 			r, n := utf8.DecodeRune(doc[i:])
 			if r == utf8.RuneError && n == 1 {
@@ -183,15 +185,22 @@ func oneOf[T ~string](names []T) string {
 	return b.String()
 }
 
-// array reads a non-empty array, one element for each call of element.
+// array reads a non-empty array, one element for each call of element, which must
+// not keep the place.
 func (d *decoder) array(at *place, element func(at *place)) {
 	if t := d.token(at); t != json.Delim('[') {
 		d.wrong(at, t, "an array")
 		return
 	}
 	n := 0
+	here := &place{parent: at} // one for all elements: there may be a million
 	for ; d.err == nil && d.json.More(); n++ {
-		element(&place{parent: at, index: n})
+		if n == maxElements {
+			d.fail(at, "found more than %d elements, wanted at most as many; a serial file takes more serials", n)
+			return
+		}
+		here.index = n
+		element(here)
 	}
 	d.token(at) // closing bracket
 	if n == 0 {

@@ -69,6 +69,8 @@ var allowedBytes = map[string]string{
 // more than the type shows, with the reason.
 var allowedInterfaces = map[string]string{
 	"guard.Config.Advisories": "the caller's own",
+	"guard.Config.Revocation": "the caller's own",
+	"guard.Config.Floor":      "the caller's own",
 	"renewal.Config.Recorder": "the caller's own",
 	"renewal.Config.Enroller": "the caller's own",
 }
