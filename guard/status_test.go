@@ -17,29 +17,6 @@ import (
 	"github.com/rxguard/rxguard/guard/status"
 )
 
-// lists hands a snapshot of package status to a Guard.
-type lists struct{ *status.Snapshot }
-
-func (l lists) Prepare(chain []*x509.Certificate) (func(time.Time) guard.RevocationStatus, error) {
-	subject, err := status.NewSubject(chain)
-	if err != nil {
-		return nil, err
-	}
-	return func(at time.Time) guard.RevocationStatus {
-		r := l.Status(subject, at)
-		switch r.State {
-		case status.Good:
-			if !r.Late {
-				return guard.RevocationStatus{State: guard.StatusGood}
-			}
-			return guard.RevocationStatus{State: guard.StatusGood, Late: true, Detail: r.String()}
-		case status.Revoked:
-			return guard.RevocationStatus{State: guard.StatusRevoked, Reason: r.Entry.Reason.String(), Since: r.Entry.Revoked, Detail: r.String()}
-		}
-		return guard.RevocationStatus{Covered: r.List != nil || r.Why == status.BadPoints, Detail: r.String()}
-	}, nil
-}
-
 // Package status fits the interface that guard declares for it, with real lists.
 func TestAGuardJudgesByRevocationLists(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 2, n, 0, 0, 0, 0, time.UTC) }
@@ -100,7 +77,7 @@ func TestAGuardJudgesByRevocationLists(t *testing.T) {
 		{"no list", none, 6, day(11), guard.DecisionWarned, []guard.Reason{guard.RevocationUnknown}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g, err := guard.New(guard.Config{Roots: []*x509.Certificate{ca}, Revocation: lists{tt.s}})
+			g, err := guard.New(guard.Config{Roots: []*x509.Certificate{ca}, Revocation: tt.s})
 			require.NoError(t, err)
 			v := g.Judge(guard.Snapshot{Certificate: card(tt.serial)}, tt.at)
 			assert.Equal(t, tt.decision, v.Decision, v)
@@ -112,7 +89,7 @@ func TestAGuardJudgesByRevocationLists(t *testing.T) {
 		})
 	}
 
-	g, err := guard.New(guard.Config{Roots: []*x509.Certificate{ca}, Revocation: lists{known}})
+	g, err := guard.New(guard.Config{Roots: []*x509.Certificate{ca}, Revocation: known})
 	require.NoError(t, err)
 	c := card(6)
 	assert.Zero(t, testing.AllocsPerRun(200, func() { g.Judge(guard.Snapshot{Certificate: c}, day(11)) }))

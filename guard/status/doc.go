@@ -17,7 +17,12 @@
 //	result := snapshot.Status(subject, time.Now())
 //
 // A [Refresher] fetches lists in the background, keeps them on disk, and always has a
-// Snapshot ready: asking it waits for nothing.
+// Snapshot ready: asking it waits for nothing. It is what guard.Config.Revocation
+// takes, and so is a Snapshot, for lists that stay as they are:
+//
+//	lists, err := status.NewRefresher(status.RefresherConfig{Trust: trust, Folder: folder})
+//	go lists.Run(ctx)
+//	g, err := guard.New(guard.Config{Roots: roots, Issuers: intermediates, Revocation: lists})
 //
 // Handled are issuing distribution points, partitions by distribution point and by
 // reason, indirect lists and separate CRL issuers. Delta lists are not used, as RFC

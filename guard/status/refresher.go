@@ -68,6 +68,10 @@ type Refresher struct {
 	newest  map[[sha256.Size]byte]*held
 	given   []*held // Config.Lists
 	sources map[string]*source
+
+	wanting sync.Mutex      // of what follows; never held during I/O
+	asked   map[string]bool // URLs of certificates that were ever wanted
+	wanted  []string        // those that are not yet followed
 }
 
 // source is a URL with what came of it.
@@ -112,7 +116,7 @@ func NewRefresher(c RefresherConfig) (*Refresher, error) {
 	}
 	r := &Refresher{
 		config: c, grace: grace, client: clientOf(c.Client), jitter: eighth, wake: make(chan struct{}, 1),
-		newest: map[[sha256.Size]byte]*held{}, sources: map[string]*source{},
+		newest: map[[sha256.Size]byte]*held{}, sources: map[string]*source{}, asked: map[string]bool{},
 	}
 	for _, l := range c.Lists {
 		if l != nil {
@@ -241,6 +245,7 @@ func (r *Refresher) Run(ctx context.Context) error {
 	var fetches sync.WaitGroup
 	defer fetches.Wait()
 	for {
+		r.followWanted()
 		due, next := r.due(time.Now())
 		for _, u := range due {
 			fetches.Go(func() {
@@ -296,6 +301,7 @@ func (r *Refresher) due(now time.Time) (urls []string, next time.Time) {
 // could be fetched count all the same. Lists that Run is fetching just then are left
 // to it.
 func (r *Refresher) Refresh(ctx context.Context) error {
+	r.followWanted()
 	var urls []string
 	r.mu.Lock()
 	for u, s := range r.sources {
