@@ -2,14 +2,16 @@
 // files, without a card and without the network, for those who support prescribers
 // and for build pipelines.
 //
+//	rxguard check --roots root.pem --crl sub-ca.crl card.pem
 //	rxguard verify --ca ca.pem --crl ca.crl prescription.xml
 //
-// verify tells whether the national service would accept a signed prescription, and
+// check tells whether a signing certificate may sign prescriptions, and if not, why and
+// what to do. verify tells whether the national service would accept a signed prescription, and
 // whether rxguard would. version tells which rxguard this is. Each command explains
 // itself: rxguard COMMAND --help.
 //
-// Exit codes: 0 the national service and rxguard would accept everything, 1 one of
-// them would not accept something, 2 for something that cannot be decided, 3 the
+// Exit codes: 0 everything is accepted, 1 something is refused (by verify: by the
+// national service or by rxguard), 2 for something that cannot be decided, 3 the
 // command line was not understood, an input could not be read or the output not be
 // written, 130 interrupted. Where several apply, the first of 130, 3, 1, 2 and 0 is
 // the exit code.
@@ -56,6 +58,15 @@ func worse(a, b int) int {
 	}
 	return b
 }
+
+const rootCodesHelp = `Exit codes:
+  0    everything is accepted
+  1    something is refused
+  2    something cannot be decided
+  3    the command line was not understood, an input could not be read, or the
+       output not be written
+  130  interrupted
+Where several apply, the first of 130, 3, 1, 2 and 0 is the exit code.`
 
 const exitCodesHelp = `Exit codes:
   0    the national service and rxguard would accept everything
@@ -129,10 +140,11 @@ func newRoot(tell *teller) *cobra.Command {
 	cobra.MousetrapHelpText = "rxguard is a command line tool: open a command prompt (cmd.exe) and run it there.\n"
 	root := &cobra.Command{
 		Use:   "rxguard",
-		Short: "Would this prescription's signature be accepted?",
-		Long: "rxguard tells from files, without a card and without the network, whether signed\n" +
-			"prescriptions would be accepted.\n\n" + exitCodesHelp,
-		Example:       "  rxguard verify --ca ca.pem --crl ca.crl prescription.xml\n  rxguard verify --help",
+		Short: "May this card sign? Would this prescription's signature be accepted?",
+		Long: "rxguard tells from files, without a card and without the network, whether a signing\n" +
+			"certificate may sign prescriptions, and whether signed prescriptions would be\naccepted.\n\n" + rootCodesHelp,
+		Example: "  rxguard check card.pem\n" +
+			"  rxguard verify --ca ca.pem --crl ca.crl prescription.xml\n  rxguard verify --help",
 		Version:       thisBuild().Rxguard,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -148,7 +160,7 @@ func newRoot(tell *teller) *cobra.Command {
 	})
 	root.SetHelpCommand(helpCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(verifyCommand(tell), versionCommand(tell))
+	root.AddCommand(checkCommand(tell), verifyCommand(tell), versionCommand(tell))
 	return root
 }
 

@@ -91,7 +91,7 @@ func TestCommandLinesThatAreNotUnderstood(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}, {"verify", "--help"}, {"help", "verify"}, {"verify", "-h", "--nonsense-after"}} {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}, {"check", "--help"}, {"verify", "--help"}, {"help", "verify"}, {"verify", "-h", "--nonsense-after"}} {
 		d := run(t, args...)
 		if len(args) > 2 {
 			assert.Equal(t, exitNotRead, d.code)
@@ -225,26 +225,26 @@ func TestTheBarShowsLongWorkAlone(t *testing.T) {
 	var screen bytes.Buffer
 	now := signedAt
 	b := &bar{w: &screen, now: func() time.Time { return now }}
-	b.begin(3)
-	b.prescription()
-	b.message()
+	b.begin(3, "message", "prescription")
+	b.one()
+	b.end()
 	assert.Empty(t, screen.String())
 	now = now.Add(2 * patience)
-	b.prescription()
+	b.one()
 	assert.Contains(t, screen.String(), "1 of 3 messages, 2 prescriptions judged")
 	screen.Reset()
 	b.clear()
 	assert.NotContains(t, screen.String(), "judged")
 
 	one := &bar{w: &screen, now: func() time.Time { return now }}
-	one.begin(1)
+	one.begin(1, "message", "prescription")
 	now = now.Add(2 * patience)
-	one.prescription()
+	one.one()
 	assert.Contains(t, screen.String(), "0 of 1 message, 1 prescription judged")
 
 	var none *bar
-	none.begin(1)
-	none.prescription()
-	none.message()
+	none.begin(1, "message", "prescription")
+	none.one()
+	none.end()
 	none.clear()
 }

@@ -16,10 +16,12 @@ type bar struct {
 	w       io.Writer
 	now     func() time.Time
 	started time.Time
-	of      int // messages
-	done    int // messages
-	judged  int // prescriptions
-	shown   *progressbar.ProgressBar
+	of      int // inputs
+	done    int // inputs
+	judged  int // what is in them
+
+	input, part string // what these are: message and prescription, for instance
+	shown       *progressbar.ProgressBar
 }
 
 // patience is how long work may take before the bar shows.
@@ -34,22 +36,24 @@ func newBar(w io.Writer) *bar {
 	return &bar{w: w, now: time.Now}
 }
 
-func (b *bar) begin(messages int) {
+// begin starts anew, with so many inputs. input and part name one of them and one of
+// what is judged in them.
+func (b *bar) begin(of int, input, part string) {
 	if b != nil {
-		b.started, b.of = b.now(), messages
+		b.started, b.of, b.input, b.part = b.now(), of, input, part
 	}
 }
 
-// prescription counts one that was judged.
-func (b *bar) prescription() {
+// one counts a part that was judged.
+func (b *bar) one() {
 	if b != nil {
 		b.judged++
 		b.show()
 	}
 }
 
-// message counts one that was read to its end.
-func (b *bar) message() {
+// end counts an input that was read to its end.
+func (b *bar) end() {
 	if b != nil {
 		b.done++
 		b.show()
@@ -63,13 +67,13 @@ func (b *bar) show() {
 		}
 		total := b.of
 		if total == 1 {
-			total = -1 // how many prescriptions are in it is seen at its end
+			total = -1 // how much is in it is seen at its end
 		}
 		b.shown = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionSetSpinnerChangeInterval(0),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionShowDescriptionAtLineEnd())
 	}
-	b.shown.Describe(fmt.Sprintf("%d of %s, %s judged", b.done, plural(b.of, "message"), plural(b.judged, "prescription")))
+	b.shown.Describe(fmt.Sprintf("%d of %s, %s judged", b.done, plural(b.of, b.input), plural(b.judged, b.part)))
 	if b.of > 1 {
 		_ = b.shown.Set(b.done)
 	}

@@ -137,7 +137,7 @@ func verify(ctx context.Context, o verifyOptions, messages []string, stdin io.Re
 		return exitNotRead
 	}
 	j := &judge{verifier: v, options: o, tell: tell}
-	tell.bar.begin(len(messages))
+	tell.bar.begin(len(messages), "message", "prescription")
 	for _, m := range messages {
 		j.message(ctx, m, stdin)
 		if ctx.Err() != nil {
@@ -147,7 +147,7 @@ func verify(ctx context.Context, o verifyOptions, messages []string, stdin io.Re
 		if tell.flush() != nil { // nobody can read what follows
 			return worse(j.code, exitNotRead)
 		}
-		tell.bar.message()
+		tell.bar.end()
 	}
 	if !tell.json && (len(messages) > 1 || j.count.prescriptions > 1) {
 		j.sheet(tell).summary(len(messages), j.count)
@@ -277,7 +277,7 @@ func (j *judge) message(ctx context.Context, file string, stdin io.Reader) {
 		default:
 			n.undecided++
 		}
-		j.tell.bar.prescription()
+		j.tell.bar.one()
 		if !j.tell.json {
 			sheet.report(shown(file), r)
 			return nil
