@@ -1,6 +1,8 @@
 // Package bench measures rxguard beside its peers: exclusive C14N beside libxml2 and
-// github.com/russellhaering/goxmldsig, and what the guard costs, a guarded signature beside bare
-// C_Sign and beside github.com/ThalesGroup/crypto11, each with the verification, with
+// github.com/russellhaering/goxmldsig; a check of a certificate beside crypto/x509,
+// github.com/titanous/rocacheck and github.com/zmap/zlint; and what the guard costs, a
+// guarded signature beside bare C_Sign and beside github.com/ThalesGroup/crypto11, each
+// with the verification, with
 // one key on one SoftHSM token. The peers take turns in one process, so that the
 // machine's noise is everybody's, and their medians are compared. From the top
 // folder:
