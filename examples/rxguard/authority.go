@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/rxguard/rxguard/guard/status"
 )
 
 // The largest files of certificates and of lists that are read, in bytes. A list with
@@ -69,10 +71,10 @@ func readCertificates(ctx context.Context, path string) ([]*x509.Certificate, er
 }
 
 // readLists reads the CRLs and ARLs of a file in PEM or DER.
-func readLists(ctx context.Context, path string) ([]*x509.RevocationList, error) {
-	var lists []*x509.RevocationList
+func readLists(ctx context.Context, path string) ([]*status.List, error) {
+	var lists []*status.List
 	err := readObjects(ctx, path, maxLists, aList, func(der []byte) error {
-		list, err := x509.ParseRevocationList(der)
+		list, err := status.Parse(der, maxLists)
 		lists = append(lists, list)
 		return err
 	})
@@ -99,13 +101,18 @@ func objects(b []byte, wanted string, parse func(der []byte) error) error {
 		return err
 	}
 	if len(blocks) == 0 {
-		if kind := derKind(b); kind != wanted && kind != "" {
+		err := parse(b)
+		if err == nil {
+			return nil
+		}
+		switch kind := derKind(b); kind {
+		case "":
+			return fmt.Errorf("is not %s in PEM or DER: %w", wanted, unprefixed(err))
+		case wanted:
+			return fmt.Errorf("is %s that cannot be read: %w", wanted, unprefixed(err))
+		default:
 			return fmt.Errorf("is %s, wanted %s%s", kind, wanted, advice[kind])
 		}
-		if err := parse(b); err != nil {
-			return fmt.Errorf("is not %s in PEM or DER: %w", wanted, unprefixed(err))
-		}
-		return nil
 	}
 	for _, block := range blocks {
 		if kind := block.kind(); kind != wanted {
@@ -120,8 +127,11 @@ func objects(b []byte, wanted string, parse func(der []byte) error) error {
 	return nil
 }
 
-// unprefixed takes crypto/x509's name off its errors.
-func unprefixed(err error) error { return errors.New(strings.TrimPrefix(err.Error(), "x509: ")) }
+// unprefixed takes the names of packages off their errors.
+func unprefixed(err error) error {
+	text := strings.TrimPrefix(err.Error(), "status: revocation list: ")
+	return errors.New(strings.TrimPrefix(text, "x509: "))
+}
 
 func clip(s string) string {
 	if len(s) > 60 {

@@ -3,11 +3,18 @@ package main
 import (
 	"bytes"
 	"encoding/pem"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+func TestADeltaListIsTold(t *testing.T) {
+	delta := filepath.Join("..", "..", "guard", "status", "testdata", "delta.crl")
+	_, err := readLists(t.Context(), delta)
+	assert.EqualError(t, err, "is a CRL that cannot be read: the list is a delta list, which is not used: fetch the complete one")
+}
 
 func TestPEMBlocksAreNumberedByTheirLines(t *testing.T) {
 	one := pem.EncodeToMemory(&pem.Block{Type: "A", Bytes: []byte("first")})

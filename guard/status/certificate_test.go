@@ -76,4 +76,8 @@ func TestByHTTPIsByThePointsThatHaveAURL(t *testing.T) {
 	}
 	_, ok = newWorld(t).subject(t).ByHTTP()
 	assert.False(t, ok, "no points")
+	tls := newWorld(t, tlv(0x30, fullName(uriName("HTTPS://lists.example/3.crl")))).subject(t)
+	_, ok = tls.ByHTTP()
+	assert.True(t, ok, "https")
+	assert.Empty(t, tls.URLs(), "a Refresher fetches nothing over https")
 }

@@ -18,6 +18,7 @@ const maxSerial = 32
 type index struct {
 	tables  []*table
 	issuers map[nameKey]uint32 // of an indirect list
+	firsts  map[string]Entry   // the first of several that are not alike, by issuer and serial
 }
 
 // table holds the entries whose serials are of one length. A row is the issuer (4
@@ -63,8 +64,9 @@ func (x *index) bytes() int {
 	return n
 }
 
-// find looks an entry up. It allocates nothing.
-func (x *index) find(issuer nameKey, serial []byte) (Entry, bool) {
+// find looks an entry up: of several for one certificate the first, or what revokes the
+// most. It allocates nothing.
+func (x *index) find(issuer nameKey, serial []byte, first bool) (Entry, bool) {
 	var key [4 + maxSerial]byte
 	if len(serial) > maxSerial {
 		return Entry{}, false
@@ -79,6 +81,11 @@ func (x *index) find(issuer nameKey, serial []byte) (Entry, bool) {
 		prefix = 4
 	}
 	n := prefix + copy(key[prefix:], serial)
+	if first && x.firsts != nil {
+		if e, ok := x.firsts[string(key[:n])]; ok {
+			return e, true
+		}
+	}
 	for _, t := range x.tables {
 		if t.serial == len(serial) {
 			return t.find(key[:n])
@@ -184,7 +191,7 @@ func (x *indexer) index() *index {
 	done := &index{issuers: x.issuers}
 	for _, t := range x.tables {
 		if t != nil {
-			done.tables = append(done.tables, t.sorted())
+			done.tables = append(done.tables, t.sorted(&done.firsts))
 		}
 	}
 	return done
@@ -192,8 +199,8 @@ func (x *indexer) index() *index {
 
 // sorted returns the table in order and without spare room. Of several entries for one
 // certificate it keeps what revokes the most: the first of those that revoke always,
-// else the earliest.
-func (t *table) sorted() *table {
+// else the earliest; where that is not the first of all, firsts gets that one.
+func (t *table) sorted(firsts *map[string]Entry) *table {
 	row, key := t.row(), t.key()
 	type place struct {
 		head uint64 // the first bytes of the key
@@ -228,7 +235,11 @@ func (t *table) sorted() *table {
 	for _, p := range order {
 		r := t.rows[int(p.at)*row:][:row]
 		if n := len(s.rows) - short; n >= 0 && bytes.Equal(s.rows[n:n+key], r[:key]) {
-			e := stronger(s.entry(s.rows[n:]), t.entry(r))
+			first := s.entry(s.rows[n:])
+			e := stronger(first, t.entry(r))
+			if e != first {
+				keepFirst(firsts, r[:key], first)
+			}
 			putDate(s.rows[n+key:], e.Revoked)
 			s.rows[n+key+dateBytes] = byte(e.Reason)
 			if invalid {
@@ -239,6 +250,16 @@ func (t *table) sorted() *table {
 		s.rows = append(s.rows, r[:short]...)
 	}
 	return s
+}
+
+// keepFirst notes an entry, unless one is noted already.
+func keepFirst(firsts *map[string]Entry, key []byte, e Entry) {
+	if *firsts == nil {
+		*firsts = map[string]Entry{}
+	}
+	if _, ok := (*firsts)[string(key)]; !ok {
+		(*firsts)[string(key)] = e
+	}
 }
 
 // stronger is one entry for two of one certificate: it revokes at every instant at

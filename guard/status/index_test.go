@@ -57,8 +57,13 @@ func genTold(indirect bool) *rapid.Generator[told] {
 	})
 }
 
+// entry is what a list says of it.
+func (e told) entry() status.Entry {
+	return status.Entry{Reason: status.Reason(max(0, e.reason)), Revoked: e.date, Invalid: e.invalid}
+}
+
 // Whatever a list holds, however often and in whatever order: an entry is found exactly
-// when there is one, and revokes exactly when any does.
+// when there is one, and revokes exactly when any does; First is the first.
 func TestAnEntryIsFoundAsIfEachWereLookedAt(t *testing.T) {
 	need.Cases(t, 5000)
 	w := newWorld(t)
@@ -98,9 +103,13 @@ func TestAnEntryIsFoundAsIfEachWereLookedAt(t *testing.T) {
 					t.Fatal(err)
 				}
 				e, found := l.Find(s)
+				first, _ := l.First(s)
 				want, revokes := false, map[int]bool{}
 				for _, o := range all {
 					if o.issuer == i && o.serial.Cmp(a.serial) == 0 {
+						if !want && first != o.entry() {
+							t.Fatalf("serial %x of issuer %d: first %v, wanted %v", a.serial, i, first, o.entry())
+						}
 						want = true
 						distinct[fmt.Sprint(i, o.serial)] = true
 						for d := -1; d <= 21; d++ {

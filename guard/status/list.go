@@ -336,8 +336,21 @@ func (l *List) Find(c *Subject) (Entry, bool) {
 	if !l.scope.indirect && l.issuer != c.issuer {
 		return Entry{}, false
 	}
-	return l.entries.find(c.issuer, c.serial)
+	return l.entries.find(c.issuer, c.serial, false)
 }
+
+// First is Find, but of several entries it is the one that comes first in the list,
+// where the national service stops.
+func (l *List) First(c *Subject) (Entry, bool) {
+	if !l.scope.indirect && l.issuer != c.issuer {
+		return Entry{}, false
+	}
+	return l.entries.find(c.issuer, c.serial, true)
+}
+
+// ByIssuerOf tells whether the list's issuer has the name of the certificate's; a list
+// about it that has another is an indirect one.
+func (l *List) ByIssuerOf(c *Subject) bool { return l.issuer == c.issuer }
 
 // follows says why the list may not take the place of another of its series; nil: it
 // may, or is the same.

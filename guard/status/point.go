@@ -45,7 +45,7 @@ func reasonFlags(e element) (Reasons, error) {
 
 // pointName reads a DistributionPointName (RFC 5280 4.2.1.13) and returns the keys of
 // its names. One that is relative is made whole with each of the CRL issuer's names.
-// fetched tells that one of them is an http URL.
+// urls are those that are http or https URLs.
 func pointName(outer element, issuers [][]byte) (keys []nameKey, urls []string, err error) {
 	r := outer.inside()
 	e, err := r.any("the name of a distribution point")
@@ -60,7 +60,7 @@ func pointName(outer element, issuers [][]byte) (keys []nameKey, urls []string, 
 		names, err := generalNames(e.inside(), "a general name of a distribution point")
 		for _, n := range names {
 			keys = append(keys, keyOfGeneralName(n))
-			if u := string(n.body); n.tag == tagURI && len(u) >= 7 && strings.EqualFold(u[:7], "http://") {
+			if u := string(n.body); n.tag == tagURI && (hasPrefix(u, "http://") || hasPrefix(u, "https://")) {
 				urls = append(urls, u)
 			}
 		}
@@ -77,6 +77,11 @@ func pointName(outer element, issuers [][]byte) (keys []nameKey, urls []string, 
 		return keys, nil, nil
 	}
 	return nil, nil, fmt.Errorf("at byte offset %d: tag 0x%02x, wanted a full name or one relative to the CRL issuer", e.at, e.tag)
+}
+
+// hasPrefix is strings.HasPrefix without regard to case.
+func hasPrefix(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // scope is what a list says that it is about (IssuingDistributionPoint, RFC 5280
@@ -142,7 +147,7 @@ type point struct {
 	names   []nameKey
 	issuers []nameKey // of the list, where the certificate names them
 	reasons Reasons
-	urls    []string // the names that are http URLs
+	urls    []string // the names that are http or https URLs
 }
 
 // readPoints reads a certificate's distribution points; none: it has no extension.

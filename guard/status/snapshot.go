@@ -169,10 +169,14 @@ func (s *Snapshot) held() []*held {
 // signer is not the certificate's issuer, that signer's path is valid at the instant
 // and none of it revoked. Everything else is Unknown.
 func (s *Snapshot) Status(c *Subject, at time.Time) Result {
-	if s == nil || c == nil {
-		return Result{at: at}
-	}
-	return s.status(c, at, nil)
+	return s.status(c, at, false, nil)
+}
+
+// StatusThen is Status for a signature that was made at the instant, and is judged
+// later: a list that was issued after the instant tells of it too, if the certificate
+// had not expired by then. Lists leave out those that have (RFC 5280 5).
+func (s *Snapshot) StatusThen(c *Subject, at time.Time) Result {
+	return s.status(c, at, true, nil)
 }
 
 // asking is a list that is being asked, to end when the status of its signer depends on
@@ -195,8 +199,12 @@ func (a *asking) has(l *List) bool {
 	return false
 }
 
-func (s *Snapshot) status(c *Subject, at time.Time, up *asking) Result {
+// status is StatusThen where then is set, and Status otherwise.
+func (s *Snapshot) status(c *Subject, at time.Time, then bool, up *asking) Result {
 	j := judgement{best: Result{at: at}}
+	if s == nil || c == nil {
+		return j.best
+	}
 	for _, issuer := range c.issuers {
 		for _, of := range s.series[issuer] {
 			about := of[0].list.Covers(c)
@@ -204,7 +212,7 @@ func (s *Snapshot) status(c *Subject, at time.Time, up *asking) Result {
 				continue
 			}
 			for _, h := range of { // the newest first
-				if s.ask(&j, h, c, about, at, up) {
+				if s.ask(&j, h, c, about, at, then, up) {
 					break
 				}
 			}
@@ -238,7 +246,7 @@ func (j *judgement) unknown(why Why, l *List, detail string) {
 }
 
 // ask asks one list about a certificate. done: older copies no longer count.
-func (s *Snapshot) ask(j *judgement, h *held, c *Subject, about Reasons, at time.Time, up *asking) (done bool) {
+func (s *Snapshot) ask(j *judgement, h *held, c *Subject, about Reasons, at time.Time, then bool, up *asking) (done bool) {
 	l := h.list
 	signed, way, why := h.signedFor(c, at)
 	if !signed {
@@ -249,7 +257,8 @@ func (s *Snapshot) ask(j *judgement, h *held, c *Subject, about Reasons, at time
 		j.best = Result{State: Revoked, List: l, Entry: e, at: at}
 		return true
 	}
-	if l.thisUpdate.After(at) {
+	later := l.thisUpdate.After(at)
+	if later && (!then || l.thisUpdate.After(c.ends)) {
 		j.unknown(Future, l, "")
 		return false
 	}
@@ -258,7 +267,7 @@ func (s *Snapshot) ask(j *judgement, h *held, c *Subject, about Reasons, at time
 		j.unknown(Unusable, l, l.unusable)
 	case why == SignerPath:
 		j.unknown(SignerPath, l, "")
-	case way != nil && !s.stands(way, l, at, up):
+	case way != nil && !s.stands(way, l, at, then, up):
 		j.unknown(SignerStatus, l, "")
 	case l.nextUpdate.IsZero():
 		j.unknown(NoNextUpdate, l, "")
@@ -274,7 +283,7 @@ func (s *Snapshot) ask(j *judgement, h *held, c *Subject, about Reasons, at time
 			j.ends = l
 		}
 	}
-	return true
+	return !later
 }
 
 // signedFor tells whether one who may signed the list for the certificate. Where that
@@ -317,7 +326,7 @@ func (h *held) signedFor(c *Subject, at time.Time) (signed bool, way *path, why 
 
 // stands tells whether the certificates of a way are good, but for what only the list
 // itself could say.
-func (s *Snapshot) stands(way *path, l *List, at time.Time, up *asking) bool {
+func (s *Snapshot) stands(way *path, l *List, at time.Time, then bool, up *asking) bool {
 	if up.has(l) {
 		return true
 	}
@@ -328,7 +337,7 @@ func (s *Snapshot) stands(way *path, l *List, at time.Time, up *asking) bool {
 		}
 	}
 	for _, c := range way.subjects {
-		if s.status(c, at, &here).State != Good {
+		if s.status(c, at, then, &here).State != Good {
 			return false
 		}
 	}

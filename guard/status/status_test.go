@@ -192,6 +192,37 @@ func TestOfCopiesOfAListTheNewestCounts(t *testing.T) {
 	})
 }
 
+// A list that was issued after a signature tells of it, up to the certificate's end.
+func TestAListOfAfterwardsTellsOfASignature(t *testing.T) {
+	w := newWorld(t)
+	serial, end := w.leaf.SerialNumber, w.leaf.NotAfter
+	for _, c := range []struct {
+		name string
+		crls []crl
+		want want
+	}{
+		{"without an entry", []crl{{by: w.ca, thisUpdate: now.Add(time.Hour)}}, good()},
+		{"with an entry of before", []crl{{by: w.ca, thisUpdate: now.Add(time.Hour), entries: [][]byte{entry(serial, yesterday)}}}, revoked()},
+		{"with an entry of afterwards", []crl{{by: w.ca, thisUpdate: now.Add(time.Hour), entries: [][]byte{entry(serial, now.Add(time.Minute))}}}, good()},
+		{"with a compromise of afterwards", []crl{{by: w.ca, thisUpdate: now.Add(time.Hour), entries: [][]byte{entry(serial, now.Add(time.Minute), because(1))}}}, revoked()},
+		{"of the certificate's last second", []crl{{by: w.ca, thisUpdate: end}}, good()},
+		{"of after its end", []crl{{by: w.ca, thisUpdate: end.Add(time.Second)}}, unknown(status.Future)},
+		{"which clears nothing of before", []crl{{by: w.ca, number: 2, thisUpdate: now.Add(time.Hour)}, {by: w.ca, number: 1, entries: [][]byte{entry(serial, yesterday, because(6))}}}, revoked()},
+		{"without nextUpdate", []crl{{by: w.ca, thisUpdate: now.Add(time.Hour), noNext: true}}, unknown(status.NoNextUpdate)},
+		{"of before, past its end", []crl{{by: w.ca, thisUpdate: now.AddDate(0, 0, -9)}}, unknown(status.Ended)},
+		{"by who is not trusted", []crl{{by: certify(t, "CA", newKey(t), w.root), thisUpdate: now.Add(time.Hour)}}, unknown(status.Unverified)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var lists []*status.List
+			for _, l := range c.crls {
+				lists = append(lists, l.list(t))
+			}
+			c.want.check(t, w.snapshot(t, lists).StatusThen(w.subject(t), now))
+		})
+	}
+	unknown(status.NoList).check(t, (*status.Snapshot)(nil).StatusThen(w.subject(t), now))
+}
+
 func TestTheGraceIsASetting(t *testing.T) {
 	w := newWorld(t)
 	l := crl{by: w.ca, thisUpdate: now.Add(-100 * time.Hour), nextUpdate: now}.list(t)

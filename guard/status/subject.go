@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Subject is a certificate with all that lists are asked about it worked out once. It
@@ -16,8 +17,9 @@ type Subject struct {
 	issuers []nameKey // whose lists are asked: the certificate's issuer, and who its points name
 	serial  []byte    // the content of its INTEGER
 	ca      bool
-	points  []point // with the one that each certificate has without naming it
-	bad     error   // why its points are not known
+	ends    time.Time // notAfter
+	points  []point   // with the one that each certificate has without naming it
+	bad     error     // why its points are not known
 
 	// issuerKey and rootKey are SHA-256 of subject public key infos.
 	issuerKey, rootKey [sha256.Size]byte
@@ -49,7 +51,7 @@ func NewSubject(chain []*x509.Certificate) (*Subject, error) {
 	if err != nil || len(e.body) > maxSerial {
 		return nil, fmt.Errorf("status: the certificate's serial number has %d bytes, wanted at most %d", len(e.body), maxSerial)
 	}
-	s := &Subject{issuer: keyOfName(cert.RawIssuer), serial: e.body, ca: cert.BasicConstraintsValid && cert.IsCA}
+	s := &Subject{issuer: keyOfName(cert.RawIssuer), serial: e.body, ca: cert.BasicConstraintsValid && cert.IsCA, ends: cert.NotAfter}
 	s.points, s.bad = readPoints(cert)
 	// RFC 5280 6.3.3, last paragraph: a list that no point names, but of the
 	// certificate's issuer.
@@ -84,9 +86,9 @@ func NewSubjects(chain []*x509.Certificate) ([]*Subject, error) {
 	return all, nil
 }
 
-// ByHTTP returns the certificate as whoever fetches lists over http alone sees it: by
-// the distribution points that have an http URL, and no others, not even the one that
-// goes without saying. ok is false where it has none. The national service does so.
+// ByHTTP returns the certificate as whoever fetches lists over http or https alone sees
+// it: by the distribution points that have such a URL, and no others, not even the one
+// that goes without saying. ok is false where it has none. The national service does so.
 func (s *Subject) ByHTTP() (_ *Subject, ok bool) {
 	t := *s
 	t.points = nil
@@ -107,12 +109,12 @@ func (s *Subject) Err() error {
 }
 
 // URLs are the http URLs of the certificate's distribution points, each once, in
-// their order.
+// their order. https, over which a Refresher fetches nothing, is left out.
 func (s *Subject) URLs() []string {
 	var all []string
 	for _, p := range s.points {
 		for _, u := range p.urls {
-			if !slices.Contains(all, u) {
+			if hasPrefix(u, "http:") && !slices.Contains(all, u) {
 				all = append(all, u)
 			}
 		}

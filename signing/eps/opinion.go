@@ -3,6 +3,8 @@ package eps
 import (
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,6 +43,8 @@ func (o *opinion) add(findings ...finding) {
 	}
 }
 
+var oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15} // RFC 5280 4.2.1.3
+
 // signingPolicy is the certificate policy of signing certificates.
 var signingPolicy = func() x509.OID {
 	oid, err := x509.OIDFromInts([]uint64{1, 2, 826, 0, 1275, 102, 0, 3, 2, 0})
@@ -66,7 +70,7 @@ func (v *Verifier) own(t *trust, l *leaf, p *Prescription, signature *c14n.Eleme
 	}
 	issuing := best(l.by, at)
 	cas := chain(issuing, at)
-	crl := t.statusOf(&l.listed, "CRL", issuing, at)
+	crl := t.statusOf(&l.listed, "CRL", at)
 	arl := t.statusOfChain(cas, at)
 	o.add(signedInfoFinding(found),
 		t.issuerSignature(l), issuerChain(cas, at),
@@ -210,7 +214,7 @@ func keyUsage(cert *x509.Certificate) finding {
 		return refused("certificate %s has the critical extension %v, which is not known here", serial, cert.UnhandledCriticalExtensions[0])
 	}
 	var warnings []string
-	if e := extension(cert.Extensions, oidKeyUsage); e == nil || !e.Critical {
+	if !slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Critical && e.Id.Equal(oidKeyUsage) }) {
 		warnings = append(warnings, "its key usage is not critical")
 	}
 	if cert.KeyUsage != x509.KeyUsageContentCommitment {

@@ -44,7 +44,7 @@ func leafLike(t testing.TB, key crypto.Signer, change func(leaf, ca *x509.Certif
 	require.NoError(t, err)
 	crl, err := x509.ParseRevocationList(der)
 	require.NoError(t, err)
-	return &Verifier{CAs: []*x509.Certificate{ca}, Lists: []*x509.RevocationList{crl}}, leaf
+	return &Verifier{CAs: []*x509.Certificate{ca}, Lists: read(crl)}, leaf
 }
 
 // TestCertificatesThatTheServiceDoesNotLookInto changes one thing each.

@@ -2,17 +2,26 @@ package eps
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rxguard/rxguard/guard/status"
 	"github.com/rxguard/rxguard/internal/need"
 	"github.com/rxguard/rxguard/internal/tbs"
 	"github.com/rxguard/rxguard/internal/testcard"
@@ -83,7 +92,72 @@ func (w *pki) verifier(lists ...*x509.RevocationList) *Verifier {
 	if lists == nil {
 		lists = []*x509.RevocationList{w.crl, w.arl}
 	}
-	return &Verifier{CAs: w.cas(), Lists: lists}
+	return &Verifier{CAs: w.cas(), Lists: read(lists...)}
+}
+
+// read reads lists as users do.
+func read(lists ...*x509.RevocationList) []*status.List {
+	var all []*status.List
+	for _, l := range lists {
+		var list *status.List
+		if l != nil {
+			var err error
+			if list, err = status.Parse(l.Raw, 0); err != nil {
+				panic(err)
+			}
+		}
+		all = append(all, list)
+	}
+	return all
+}
+
+// tbsList is the part of a list that is signed (RFC 5280 5.1).
+type tbsList struct {
+	Version    int
+	Algorithm  pkix.AlgorithmIdentifier
+	Issuer     asn1.RawValue
+	ThisUpdate time.Time
+	NextUpdate time.Time        `asn1:"optional"`
+	Revoked    []asn1.RawValue  `asn1:"optional"`
+	Extensions []pkix.Extension `asn1:"tag:0,explicit"`
+}
+
+func (l *tbsList) without(oid asn1.ObjectIdentifier) {
+	l.Extensions = slices.DeleteFunc(l.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
+}
+
+// changed is a list of the CA's, changed in a way that x509 does not write, and signed
+// again by the issuing CA.
+func changed(t testing.TB, ca *testcard.CA, l *x509.RevocationList, change func(*tbsList)) *x509.RevocationList {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca")
+	require.NoError(t, ca.Save(file))
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var saved struct {
+		Key []byte `json:"issuing_key"`
+	}
+	require.NoError(t, json.Unmarshal(b, &saved))
+	key, err := x509.ParsePKCS8PrivateKey(saved.Key)
+	require.NoError(t, err)
+	var list tbsList
+	_, err = asn1.Unmarshal(l.RawTBSRevocationList, &list)
+	require.NoError(t, err)
+	change(&list)
+	tbs, err := asn1.Marshal(list)
+	require.NoError(t, err)
+	hash := sha256.Sum256(tbs)
+	signature, err := key.(crypto.Signer).Sign(rand.Reader, hash[:], crypto.SHA256)
+	require.NoError(t, err)
+	der, err := asn1.Marshal(struct {
+		TBS       asn1.RawValue
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}{asn1.RawValue{FullBytes: tbs}, list.Algorithm, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})
+	require.NoError(t, err)
+	out, err := x509.ParseRevocationList(der)
+	require.NoError(t, err)
+	return out
 }
 
 // revoked is an entry for a certificate.

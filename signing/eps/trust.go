@@ -7,12 +7,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rxguard/rxguard/guard/status"
 )
 
 // trust is what a Verifier's CAs and lists come to, worked out once.
 type trust struct {
 	authorities []*authority
-	lists       []series
+	lists       *status.Snapshot
+	fetched     []fetched // the newest of each, as the service would have it
 
 	mu     sync.Mutex
 	leaves map[[sha256.Size]byte]*leaf
@@ -21,39 +24,37 @@ type trust struct {
 // authority is a configured CA.
 type authority struct {
 	listed
-	subject string       // its name, folded
+	name    string       // folded
 	issuers []*authority // with whose keys its certificate verifies; none of a root
 	root    bool         // self-signed
 	unfit   string       // why it may not issue certificates
 }
 
-func newTrust(cas []*x509.Certificate, lists []*x509.RevocationList) *trust {
+func newTrust(cas []*x509.Certificate, lists []*status.List) *trust {
 	t := &trust{leaves: map[[sha256.Size]byte]*leaf{}}
 	for _, c := range cas {
-		if c == nil || slices.ContainsFunc(t.authorities, func(a *authority) bool { return a.cert.Equal(c) }) {
+		if c == nil || len(c.Raw) == 0 || slices.ContainsFunc(t.authorities, func(a *authority) bool { return a.cert.Equal(c) }) {
 			continue
 		}
-		t.authorities = append(t.authorities, &authority{listed: newListed(c), subject: foldName(c.RawSubject), unfit: whyUnfit(c)})
+		t.authorities = append(t.authorities, &authority{listed: newListed(c), name: foldName(c.RawSubject), unfit: whyUnfit(c)})
+	}
+	var roots, below []*x509.Certificate
+	for _, a := range t.authorities {
+		if a.root = a.selfIssued() && verifies(a.cert, a.cert); a.root {
+			roots = append(roots, a.cert)
+			continue
+		}
+		below = append(below, a.cert)
+		a.issuers, _ = t.signers(&a.listed)
 	}
 	for _, a := range t.authorities {
-		if a.root = a.selfIssued() && verifies(a.cert, a.cert); !a.root {
-			a.issuers, _ = t.signers(&a.listed)
-		}
+		a.prepare(a.issuers)
 	}
-	var all []*list
-	for _, crl := range lists {
-		if crl == nil {
-			continue
-		}
-		l := newList(crl)
-		l.verify(t.named(l.issuer))
-		all = append(all, l)
-	}
-	t.lists = seriesOf(all)
+	t.readLists(roots, below, lists)
 	return t
 }
 
-func (a *authority) selfIssued() bool { return a.issuer == a.subject }
+func (a *authority) selfIssued() bool { return a.issuer == a.name }
 
 // whyUnfit says why a certificate may not issue others (RFC 5280 4.2.1.3, 4.2.1.9).
 func whyUnfit(c *x509.Certificate) string {
@@ -72,10 +73,10 @@ func maySign(c *x509.Certificate) bool {
 	return c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
-func (t *trust) named(subject string) []*authority {
+func (t *trust) named(name string) []*authority {
 	var found []*authority
 	for _, a := range t.authorities {
-		if a.subject == subject {
+		if a.name == name {
 			found = append(found, a)
 		}
 	}
@@ -150,6 +151,7 @@ func (t *trust) leaf(der []byte) (*leaf, error) {
 	}
 	l = &leaf{listed: newListed(cert), report: reportCertificate(cert, key)}
 	l.by, l.named = t.signers(&l.listed)
+	l.prepare(l.by)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.leaves) >= maxLeaves {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rxguard/rxguard/guard/status"
 	"github.com/rxguard/rxguard/internal/c14n"
 )
 
@@ -21,9 +22,9 @@ type Verifier struct {
 	// may be among them, which verify their certificates and ARLs. All are trusted.
 	CAs []*x509.Certificate
 
-	// Lists are CRLs and ARLs in any order. Of copies of one list the newest counts;
-	// lists about other certificates are passed over.
-	Lists []*x509.RevocationList
+	// Lists are CRLs and ARLs in any order, as status.Parse returns them. Of copies of
+	// one list the newest counts; lists about other certificates are passed over.
+	Lists []*status.List
 
 	// At is the instant of rxguard's own checks; zero: each prescription's author/time.
 	// The service's are made as of author/time whatever At is, as the service makes
@@ -167,7 +168,7 @@ func (t *trust) issuedByName(l *leaf) finding {
 	}
 	for _, a := range t.authorities {
 		id, key := l.cert.AuthorityKeyId, a.cert.SubjectKeyId
-		if a.subject == l.issuer && (len(id) == 0 || len(key) == 0 || bytes.Equal(id, key)) && maySign(a.cert) {
+		if a.name == l.issuer && (len(id) == 0 || len(key) == 0 || bytes.Equal(id, key)) && maySign(a.cert) {
 			return passed
 		}
 	}

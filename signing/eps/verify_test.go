@@ -185,9 +185,11 @@ func TestCAsOfOneNameAreToldApartByKey(t *testing.T) {
 	assert.Equal(t, NotDecidable, check(t, r, "certificate_revocation").Result)
 
 	// Nor is it where it does not say which key it is of.
-	unnamed := *foreign
-	unnamed.AuthorityKeyId, unnamed.RevokedCertificateEntries = nil, nil
-	v = w.verifier(&unnamed, w.arl)
+	unnamed := changed(t, other, foreign, func(l *tbsList) {
+		l.without(oidAuthorityKeyID)
+		l.Revoked = nil
+	})
+	v = w.verifier(unnamed, w.arl)
 	v.CAs = append(v.CAs, other.IssuingCertificate())
 	r = judge(t, v, in)
 	assert.Equal(t, Passed, check(t, r, "certificate_not_revoked").Result, "the service does not look")
@@ -218,10 +220,10 @@ func TestWhatIsNotAtHandIsNotDecidable(t *testing.T) {
 			[]string{"crl_signature", "crl_age", "certificate_revocation", "arl_signature", "arl_age", "ca_revocation"}, Passed},
 		{"no CRL", w.verifier(w.arl), []string{"certificate_not_revoked"}, []string{"crl_signature", "crl_age", "certificate_revocation"}, Passed},
 		{"no ARL", w.verifier(w.crl), []string{"ca_not_revoked"}, []string{"arl_signature", "arl_age", "ca_revocation"}, Passed},
-		{"no root to verify the ARL with", &Verifier{CAs: issuing, Lists: []*x509.RevocationList{w.crl, w.arl}}, nil, []string{"arl_signature", "arl_age", "ca_revocation"}, Passed},
-		{"lists and no CAs", &Verifier{Lists: []*x509.RevocationList{w.crl, w.arl}}, []string{"ca_not_revoked", "issuer_trusted"},
+		{"no root to verify the ARL with", &Verifier{CAs: issuing, Lists: read(w.crl, w.arl)}, nil, []string{"arl_signature", "arl_age", "ca_revocation"}, Passed},
+		{"lists and no CAs", &Verifier{Lists: read(w.crl, w.arl)}, []string{"ca_not_revoked", "issuer_trusted"},
 			[]string{"issuer_signature", "issuer_chain", "crl_signature", "crl_age", "certificate_revocation", "arl_signature", "arl_age", "ca_revocation"}, NotDecidable},
-		{"nils among CAs and lists", &Verifier{CAs: append(w.cas(), nil), Lists: []*x509.RevocationList{nil, w.crl, w.arl}}, nil, nil, Passed},
+		{"nils among CAs and lists", &Verifier{CAs: append(w.cas(), nil), Lists: read(nil, w.crl, w.arl)}, nil, nil, Passed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name == "no lists" {
