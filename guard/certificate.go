@@ -27,7 +27,7 @@ const SimulatedOrganization = "rxguard simulation"
 // worked out once. ParseCertificate makes it; the zero value is judged as one that
 // cannot be read. It is immutable and safe for concurrent use.
 type Certificate struct {
-	x     *x509.Certificate // never handed out: it is what is judged
+	x     *x509.Certificate // what is judged: only a Revocation sees it
 	facts advisory.Facts
 	info  CertificateInfo
 

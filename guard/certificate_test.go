@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,15 +13,18 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rxguard/rxguard/guard/weakkey"
 	"github.com/rxguard/rxguard/internal/need"
 )
 
@@ -248,6 +252,115 @@ func FuzzParseCertificate(f *testing.F) {
 			if v.Decision.Permits() {
 				require.NotZero(t, c.X509().KeyUsage&x509.KeyUsageContentCommitment)
 				require.True(t, c.Info().NotBefore.Before(v.At) && v.At.Before(c.Info().NotAfter))
+			}
+		}
+	})
+}
+
+// fuzzCA is an authority whose key and certificate are the same in every run.
+func fuzzCA(t testing.TB) authority {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Fuzz CA"}, NotBefore: at("2019-01-01T00:00:00Z"), NotAfter: at("2040-01-01T00:00:00Z"),
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: []byte{1},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return authority{cert, key}
+}
+
+// reissued is a certificate with the same content that the authority signed.
+func (a authority) reissued(der []byte) (*Certificate, error) {
+	der, err := a.sign(der, func(fields []asn1.RawValue) []asn1.RawValue {
+		shift := 0
+		if fields[0].Class != asn1.ClassContextSpecific { // version 1
+			shift = 1
+		}
+		algorithm, _ := asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: signedWith(a.key)})
+		fields[tbsAlgorithm-shift] = asn1.RawValue{FullBytes: algorithm}
+		fields[tbsIssuer-shift] = asn1.RawValue{FullBytes: a.cert.RawSubject}
+		return fields
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ParseCertificate(der)
+}
+
+// fuzzPolicies are policies of every kind of strictness; the first is the default.
+var fuzzPolicies = []Policy{
+	{},
+	{ProfileDetails: Refuse, RevocationUnknown: Refuse, KeySize: Refuse, StaleRules: Refuse, RefuseRSABelow: 3072, RenewalWindow: SelfRenewalWindow},
+	{Validity: UnsafeWarn, Profile: UnsafeWarn, Chain: UnsafeWarn, Revocation: UnsafeWarn, RevocationLapsed: UnsafeWarn, WeakKey: UnsafeWarn, KeySize: UnsafeWarn},
+	{Validity: UnsafeOff, Profile: UnsafeOff, ProfileDetails: UnsafeOff, Chain: UnsafeOff, Revocation: UnsafeOff, WeakKey: UnsafeOff, KeySize: UnsafeOff},
+}
+
+// FuzzCertificate judges whatever is a certificate, as it is and as if a trusted CA had
+// issued it, at an instant, by a policy and with a revocation status. It states that a
+// verdict comes twice the same and can be written; that affected issuance refuses
+// whatever the policy; and that by the default policy no signature is permitted with a
+// certificate that the standard library finds no chain for, that is revoked, out of
+// date or not for signing, or whose key is not known to be good.
+func FuzzCertificate(f *testing.F) {
+	ca := fuzzCA(f)
+	rules := newSet(f, 1, noticeBy(ca))
+	statuses := []RevocationStatus{{State: StatusGood}, revoked, late1, lapsed, unknown}
+	guards := map[[2]int]*Guard{}
+	for p, policy := range fuzzPolicies {
+		for s, status := range statuses {
+			says := func([]*x509.Certificate) RevocationStatus { return status }
+			guards[[2]int{p, s}] = newGuard(f, Config{Advisories: rules, Roots: certs(ca), Revocation: byChain(says), Policy: policy, Live: true})
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	f.Fuzz(func(t *testing.T, in []byte, seconds int64, policy, status byte) {
+		c, err := ParseCertificate(in)
+		if err != nil {
+			return
+		}
+		all := []*Certificate{c}
+		if again, err := ca.reissued(c.X509().Raw); err == nil {
+			all = append(all, again)
+		}
+		const year9999 = 253402300799
+		when := time.Unix(min(max(seconds, -year9999), year9999), 0).UTC()
+		p, s := int(policy)%len(fuzzPolicies), int(status)%len(statuses)
+		for i, c := range all {
+			g := guards[[2]int{p, s}]
+			v := g.Judge(Snapshot{Certificate: c}, when)
+			written, err := json.Marshal(v)
+			require.NoError(t, err)
+			again, err := json.Marshal(g.Judge(Snapshot{Certificate: c}, when))
+			require.NoError(t, err)
+			require.JSONEq(t, string(written), string(again))
+			require.NotEmpty(t, v.String())
+			require.NotEmpty(t, v.ForPrescriber())
+			require.Equal(t, v.Decision.Permits(), v.Err() == nil)
+
+			x := c.X509()
+			if issued := x.NotBefore; i == 1 && !issued.Before(at("2026-02-01T00:00:00Z")) && issued.Before(at("2026-02-02T00:00:00Z")) && !when.Before(at("2026-03-03T00:00:00Z")) {
+				require.True(t, v.Has(Affected), v)
+				require.Equal(t, DecisionRefused, v.Decision)
+			}
+			if p != 0 {
+				continue
+			}
+			x.UnhandledCriticalExtensions = nil
+			_, err = x.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: when, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+			if !when.IsZero() && !when.Before(x.NotBefore) && !when.After(x.NotAfter) {
+				require.Equal(t, err == nil, chainOf(v) == nil, v)
+			}
+			if v.Decision.Permits() {
+				require.NoError(t, err)
+				require.True(t, x.NotBefore.Before(when) && when.Before(x.NotAfter))
+				require.NotZero(t, x.KeyUsage&x509.KeyUsageContentCommitment)
+				require.Empty(t, c.unknownCritical)
+				key := new(weakkey.Checker).Check(x.PublicKey)
+				require.True(t, key.Judged && !key.Weak(), key)
+				require.NotContains(t, []int{1, 3}, s)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -143,7 +144,8 @@ func judgeProfile(fs []Finding, c *Certificate) []Finding {
 		f.Is = fmt.Sprintf(isSubject, c.info.Subject)
 		fs = append(fs, f)
 	}
-	if c.facts.SerialOversize || c.x.SerialNumber.Sign() <= 0 {
+	// RFC 5280 4.1.2.2 and 4.1.2.4: issuer name and serial number together identify it.
+	if c.facts.SerialOversize || c.x.SerialNumber.Sign() <= 0 || c.info.Issuer == "" {
 		f := finding(SerialUnusual)
 		f.Is = c.is()
 		fs = append(fs, f)
@@ -160,7 +162,7 @@ func (c *Certificate) readable() bool { return c != nil && c.x != nil }
 
 // is says which certificate a finding is about.
 func (c *Certificate) is() string {
-	return fmt.Sprintf(isIssued, c.info.Issuer, c.info.Serial, instant(c.info.NotBefore))
+	return fmt.Sprintf(isIssued, cmp.Or(c.info.Issuer, isNone), c.info.Serial, instant(c.info.NotBefore))
 }
 
 // keyUsageNames spells the bits as RFC 5280 4.2.1.3 does, in the order of the bits.

@@ -1,10 +1,15 @@
 package guard
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"errors"
+	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,5 +196,155 @@ func TestALiveGuardRefusesTheSimulation(t *testing.T) {
 			assert.Equal(t, len(tt.want) == 0, v.Decision.Permits())
 			assert.NotContains(t, reasonsOf(other.Judge(tt.s, when)), SimulatedCard)
 		})
+	}
+}
+
+// Certificates that no CA should issue, each under a CA that did: an error that says
+// what is wrong, or a verdict that does. None is allowed.
+func TestBadCertificates(t *testing.T) {
+	ca := newAuthority(t, "CA", []byte{1})
+	good := ca.issueDER(t, issuedThen)
+	der := func(v any) []byte {
+		b, err := asn1.Marshal(v)
+		require.NoError(t, err)
+		return b
+	}
+	with := func(n int, value []byte) []byte { return ca.rewrite(t, good, field(n, value)) }
+	serial := func(content ...byte) []byte {
+		return with(tbsSerial, append([]byte{2, byte(len(content))}, content...))
+	}
+	validity := func(tag byte, from, to string) []byte {
+		one := func(s string) []byte { return append([]byte{tag, byte(len(s))}, s...) }
+		return with(tbsValidity, der([]asn1.RawValue{{FullBytes: one(from)}, {FullBytes: one(to)}}))
+	}
+	const utc, generalized = 0x17, 0x18
+	rsaKey := func(n *big.Int, e int64) []byte {
+		algorithm := der(pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, Parameters: asn1.NullRawValue})
+		key := der([]*big.Int{n, big.NewInt(e)})
+		return with(tbsKey, der([]asn1.RawValue{{FullBytes: algorithm}, {FullBytes: der(asn1.BitString{Bytes: key, BitLength: 8 * len(key)})}}))
+	}
+	key := func(algorithm asn1.ObjectIdentifier, parameters asn1.RawValue, point []byte) []byte {
+		a := der(pkix.AlgorithmIdentifier{Algorithm: algorithm, Parameters: parameters})
+		return with(tbsKey, der([]asn1.RawValue{{FullBytes: a}, {FullBytes: der(asn1.BitString{Bytes: point, BitLength: 8 * len(point)})}}))
+	}
+	ec, ed25519 := asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}, asn1.ObjectIdentifier{1, 3, 101, 112}
+	p256 := asn1.RawValue{FullBytes: der(asn1.ObjectIdentifier{1, 2, 840, 10045, 3, 1, 7})}
+	brainpool := asn1.RawValue{FullBytes: der(asn1.ObjectIdentifier{1, 3, 36, 3, 3, 2, 8, 1, 1, 7})}
+	offCurve := append([]byte{4}, bytes.Repeat([]byte{1}, 64)...)
+	n := cardKey().N
+	even := new(big.Int).Sub(n, big.NewInt(1))
+	square := new(big.Int).Mul(cardKey().Primes[0], cardKey().Primes[0])
+	bits := func(n int) *big.Int { return new(big.Int).SetBit(big.NewInt(1), n-1, 1) }
+
+	for _, tt := range []struct {
+		name string
+		der  []byte
+		err  string   // of ParseCertificate; "": it is one
+		want []Reason // else
+		is   string
+	}{
+		{"as it should be", ca.rewrite(t, good, field(tbsSerial, []byte{2, 1, 1})), "", []Reason{}, ""},
+
+		{"no serial number", ca.rewrite(t, good, func(f []asn1.RawValue) []asn1.RawValue { return slices.Delete(f, tbsSerial, tbsSerial+1) }),
+			"guard: not a certificate: x509: malformed serial number", nil, ""},
+		{"serial number null", with(tbsSerial, []byte{5, 0}), "x509: malformed serial number", nil, ""},
+		{"serial number of no octets", with(tbsSerial, []byte{2, 0}), "x509: malformed serial number", nil, ""},
+		{"serial number not in its shortest form", serial(0, 1), "x509: malformed serial number", nil, ""},
+		{"serial number 0", serial(0), "", []Reason{SerialUnusual}, "serial 0,"},
+		{"serial number -1", serial(0xff), "x509: negative serial number", nil, ""},
+		{"serial number of 20 octets", serial(append([]byte{0x7f}, make([]byte, 19)...)...), "", []Reason{}, ""},
+		{"serial number of 20 octets, the sign in one more", serial(append([]byte{0, 0xff}, make([]byte, 19)...)...), "", []Reason{}, ""},
+		{"serial number of 21 octets", serial(append([]byte{1}, make([]byte, 20)...)...), "", []Reason{SerialUnusual}, "serial 10000000"},
+		{"serial number of 100 octets", serial(append([]byte{1}, make([]byte, 99)...)...), "", []Reason{SerialUnusual}, "serial 10000000"},
+
+		{"notAfter before notBefore", validity(utc, "270201120000Z", "260201120000Z"), "", []Reason{DatesImpossible}, "notBefore 2027-02-01 12:00:00 UTC, notAfter 2026-02-01 12:00:00 UTC"},
+		{"notAfter is notBefore", validity(utc, "260401120000Z", "260401120000Z"), "", []Reason{DatesImpossible}, ""},
+		{"until the year 9999", validity(generalized, "20260201120000Z", "99991231235959Z"), "", []Reason{LifetimeUnusual}, "notAfter 9999-12-31 23:59:59 UTC"},
+		{"from the year 1950", validity(utc, "500101000000Z", "280101000000Z"), "", []Reason{LifetimeUnusual}, "notBefore 1950-01-01 00:00:00 UTC"},
+		{"until the year 1950", validity(utc, "500101000000Z", "510101000000Z"), "", []Reason{Expired}, ""},
+		{"from the year 9999", validity(generalized, "99980101000000Z", "99991231235959Z"), "", []Reason{NotYetValid}, ""},
+		{"from the year 0", validity(generalized, "00000101000000Z", "99991231235959Z"), "", []Reason{LifetimeUnusual}, ""},
+		{"from the year 1", validity(generalized, "00010101000000Z", "00010101000000Z"), "", []Reason{DatesImpossible}, ""},
+		{"on 30 February", validity(utc, "260230000000Z", "280101000000Z"), "x509: malformed UTCTime", nil, ""},
+		{"dates of another kind", with(tbsValidity, der([]string{"2026", "2028"})), "x509: unsupported time format", nil, ""},
+
+		{"a critical extension that nobody knows", ca.issueDER(t, issuedThen, extension(asn1.ObjectIdentifier{1, 2, 3}, true, []byte{5, 0})), "", []Reason{CriticalExtension}, "critical extension 1.2.3; "},
+		{"two critical extensions that nobody knows", ca.issueDER(t, issuedThen, extension(asn1.ObjectIdentifier{1, 2, 3}, true, nil), extension(asn1.ObjectIdentifier{1, 2, 4}, true, nil)),
+			"", []Reason{CriticalExtension}, "critical extension 1.2.3, 1.2.4; "},
+		{"an extension twice", ca.issueDER(t, issuedThen, extension(asn1.ObjectIdentifier{1, 2, 3}, false, nil), extension(asn1.ObjectIdentifier{1, 2, 3}, false, nil)),
+			`x509: certificate contains duplicate extension with OID "1.2.3"`, nil, ""},
+		{"key usage that is no bit string", ca.issueDER(t, issuedThen, extension(oidKeyUsage, true, []byte{5, 0})), "x509: invalid key usage", nil, ""},
+
+		{"a key that is null", with(tbsKey, []byte{5, 0}), "x509: malformed spki", nil, ""},
+		{"a key without bits", key(ec, p256, nil), "ecdsa: invalid uncompressed public key", nil, ""},
+		{"a key of a kind that nobody knows", key(asn1.ObjectIdentifier{1, 2, 3}, asn1.NullRawValue, []byte{1}), "", []Reason{KeyNotJudged}, ""},
+		{"an RSA key that is no sequence", key(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue, []byte{5, 0}), "x509: invalid RSA public key", nil, ""},
+		{"an RSA key without parameters", key(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.RawValue{}, der([]*big.Int{n, big.NewInt(65537)})), "x509: RSA key missing NULL parameters", nil, ""},
+		{"RSA, an even modulus", rsaKey(even, 65537), "", []Reason{WeakKey}, "modulus"},
+		{"RSA, modulus 0", rsaKey(big.NewInt(0), 65537), "x509: RSA modulus is not a positive number", nil, ""},
+		{"RSA, a negative modulus", rsaKey(new(big.Int).Neg(n), 65537), "x509: RSA modulus is not a positive number", nil, ""},
+		{"RSA, modulus 1", rsaKey(big.NewInt(1), 65537), "", []Reason{WeakKey, KeyTooSmall}, ""},
+		{"RSA, modulus of 8 bits", rsaKey(big.NewInt(0xe3), 65537), "", []Reason{WeakKey, KeyTooSmall}, ""},
+		{"RSA, modulus a square", rsaKey(square, 65537), "", []Reason{WeakKey}, ""},
+		{"RSA, modulus a power of two and one", rsaKey(bits(2048), 65537), "", []Reason{WeakKey}, ""},
+		{"RSA, modulus of 40000 bits", rsaKey(bits(40000), 65537), "", []Reason{KeyNotJudged}, ""},
+		{"RSA, exponent 1", rsaKey(n, 1), "", []Reason{WeakKey}, "exponent"},
+		{"RSA, exponent 2", rsaKey(n, 2), "", []Reason{WeakKey}, "exponent"},
+		{"RSA, an even exponent", rsaKey(n, 65536), "", []Reason{WeakKey}, "exponent"},
+		{"RSA, exponent 0", rsaKey(n, 0), "x509: RSA public exponent is not a positive number", nil, ""},
+		{"RSA, a negative exponent", rsaKey(n, -3), "x509: RSA public exponent is not a positive number", nil, ""},
+		{"RSA, a huge exponent", rsaKey(n, 1<<62+1), "", []Reason{WeakKey}, "exponent"},
+		{"a point that is off the curve", key(ec, p256, offCurve), "P256 point not on curve", nil, ""},
+		{"a point at infinity", key(ec, p256, []byte{0}), "ecdsa: invalid uncompressed public key", nil, ""},
+		{"a curve that nobody knows", key(ec, brainpool, offCurve), "x509: unsupported elliptic curve", nil, ""},
+		{"Ed25519, too short", key(ed25519, asn1.RawValue{}, []byte{1}), "x509: wrong Ed25519 public key size", nil, ""},
+		{"Ed25519", key(ed25519, asn1.RawValue{}, bytes.Repeat([]byte{1}, 32)), "", []Reason{KeyNotJudged}, ""},
+
+		{"cut off", good[:len(good)-1], "guard: not a certificate: x509: malformed certificate", nil, ""},
+		{"cut off in the middle", good[:len(good)/2], "guard: not a certificate: x509: malformed certificate", nil, ""},
+		{"cut off after the first byte", good[:1], "guard: not a certificate: x509: malformed certificate", nil, ""},
+		{"trailing bytes", append(slices.Clone(good), 0), "x509: trailing data", nil, ""},
+		{"an empty issuer", with(tbsIssuer, []byte{0x30, 0}), "", []Reason{SerialUnusual}, "issuer none, serial 5dc9ad00,"},
+		{"an issuer that is null", with(tbsIssuer, []byte{5, 0}), "x509: malformed issuer", nil, ""},
+		{"an empty subject", with(tbsSubject, []byte{0x30, 0}), "", []Reason{UserIDMissing}, ""},
+		{"version 1", ca.rewrite(t, good, func(f []asn1.RawValue) []asn1.RawValue { return f[tbsSerial:tbsExtensions] }), "", []Reason{NotForSigning}, ""},
+		{"version 1 with extensions", ca.rewrite(t, good, func(f []asn1.RawValue) []asn1.RawValue { return f[tbsSerial:] }), "", []Reason{NotForSigning}, ""},
+	} {
+		noChain := map[string]bool{"until the year 1950": true, "from the year 9999": true, "from the year 1": true, "an empty issuer": true}
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := ParseCertificate(tt.der)
+			if tt.want == nil {
+				require.ErrorContains(t, err, tt.err)
+				assert.True(t, strings.HasPrefix(err.Error(), "guard: "), err)
+				return
+			}
+			require.NoError(t, err)
+			for _, config := range []Config{{Roots: certs(ca)}, {Issuers: certs(ca)}, {}, {Roots: certs(ca), Revocation: &lists{}}} {
+				g := newGuard(t, config)
+				for range 2 {
+					v := g.Judge(Snapshot{Certificate: c}, judgedThen)
+					want := slices.Clone(tt.want)
+					if len(config.Roots) > 0 && noChain[tt.name] {
+						want = append(want, ChainInvalid)
+					}
+					require.ElementsMatch(t, want, reasonsOf(v), v)
+					require.Equal(t, len(tt.want) == 0, v.Decision == DecisionAllowed)
+					if len(tt.want) > 0 {
+						assert.Contains(t, v.Findings[0].Is, tt.is)
+					}
+					_, err := json.Marshal(v)
+					require.NoError(t, err)
+				}
+			}
+		})
+	}
+}
+
+// Every prefix of a certificate is an error, and so is none.
+func TestEveryCutOffCertificateIsAnError(t *testing.T) {
+	good := newAuthority(t, "CA", []byte{1}).issueDER(t, issuedThen)
+	for n := range good {
+		_, err := ParseCertificate(good[:n])
+		require.ErrorContains(t, err, "guard: not a certificate: ", n)
 	}
 }

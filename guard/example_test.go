@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
@@ -69,6 +70,67 @@ func ExampleGuard_CheckAt() {
 	// Output:
 	// refused affected eps-smartcard-renewal-2020 resolved false
 	// allowed affected_ended eps-smartcard-renewal-2020 resolved true
+}
+
+// With the certificates of the trusted authorities the chain is checked too. What is
+// not configured is not checked, and each verdict says so.
+func ExampleConfig() {
+	pem, err := os.ReadFile("testdata/ca.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ca, err := guard.ParseCertificate(pem)
+	if err != nil {
+		log.Fatal(err)
+	}
+	g, err := guard.New(guard.Config{Roots: []*x509.Certificate{ca.X509()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	v, err := g.CheckAt(context.Background(), openCard(), time.Date(2020, time.November, 1, 9, 0, 0, 0, time.UTC))
+	fmt.Println(v.Decision, err)
+	for _, n := range v.NotChecked {
+		fmt.Printf("not checked: %s: %s\n", n.Check, n.Why)
+	}
+	// Output:
+	// allowed <nil>
+	// not checked: revocation: the guard has no revocation lists to judge by
+}
+
+// A setting that is weaker than its default is named so, and shows in every verdict.
+func ExamplePolicy() {
+	g, err := guard.New(guard.Config{Policy: guard.Policy{
+		Validity:       guard.UnsafeWarn,
+		RefuseRSABelow: 2048,
+		RenewalWindow:  guard.SelfRenewalWindow,
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	v, err := g.CheckAt(context.Background(), openCard(), time.Date(2024, time.January, 8, 9, 0, 0, 0, time.UTC))
+	fmt.Println(v.Decision, v.Findings[0].Reason, err)
+	for _, w := range v.Weakened {
+		fmt.Printf("%s is %s: %s\n", w.Setting, w.Value, w.Text)
+	}
+
+	_, err = guard.New(guard.Config{Policy: guard.Policy{RevocationUnknown: guard.UnsafeOff}})
+	fmt.Println(err)
+	// Output:
+	// warned expired <nil>
+	// Policy.Validity is UnsafeWarn: a certificate that is not valid at the judged instant is only warned of
+	// guard: Config.Policy.RevocationUnknown is UnsafeOff; wanted ByDefault or Refuse
+}
+
+// What a screen shows to the one who holds the card.
+func ExampleVerdict_ForPrescriber() {
+	v, _ := guard.Check(context.Background(), openCard())
+	fmt.Print(v.ForPrescriber())
+	// Output:
+	// You cannot sign with this smartcard now. Nothing was signed.
+	// Your smartcard has expired. It must be renewed in person.
+	// What to do now:
+	// 1. Contact your Registration Authority.
+	// 2. If a patient is waiting, write a paper prescription.
 }
 
 // What nobody filled in refuses.

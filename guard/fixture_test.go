@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -213,4 +214,73 @@ func testCard(t testing.TB) *Certificate {
 	c, err := ParseCertificate(b)
 	require.NoError(t, err)
 	return c
+}
+
+// The fields of a TBSCertificate (RFC 5280 4.1) of version 3 without unique identifiers.
+const (
+	tbsVersion = iota
+	tbsSerial
+	tbsAlgorithm
+	tbsIssuer
+	tbsValidity
+	tbsSubject
+	tbsKey
+	tbsExtensions
+)
+
+// rewrite changes the fields of a certificate and signs it again, as a CA would that
+// knows no rules.
+func (a authority) rewrite(t testing.TB, der []byte, change func(fields []asn1.RawValue) []asn1.RawValue) []byte {
+	t.Helper()
+	out, err := a.sign(der, change)
+	require.NoError(t, err)
+	return out
+}
+
+func (a authority) sign(der []byte, change func(fields []asn1.RawValue) []asn1.RawValue) ([]byte, error) {
+	var whole, fields []asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &whole); err != nil {
+		return nil, err
+	}
+	if _, err := asn1.Unmarshal(whole[0].FullBytes, &fields); err != nil {
+		return nil, err
+	}
+	tbs, err := asn1.Marshal(change(fields))
+	if err != nil {
+		return nil, err
+	}
+	digest, hash := sha256.Sum256(tbs), crypto.SHA256
+	message := digest[:]
+	if _, ok := a.key.(ed25519.PrivateKey); ok {
+		message, hash = tbs, 0
+	}
+	signature, err := a.key.Sign(rand.Reader, message, hash)
+	if err != nil {
+		return nil, err
+	}
+	bits, err := asn1.Marshal(asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)})
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: signedWith(a.key)})
+	if err != nil {
+		return nil, err
+	}
+	return asn1.Marshal([]asn1.RawValue{{FullBytes: tbs}, {FullBytes: algorithm}, {FullBytes: bits}})
+}
+
+// signedWith is ecdsa-with-SHA256 (RFC 5758 3.2) or Ed25519 (RFC 8410 3).
+func signedWith(key crypto.Signer) asn1.ObjectIdentifier {
+	if _, ok := key.(ed25519.PrivateKey); ok {
+		return asn1.ObjectIdentifier{1, 3, 101, 112}
+	}
+	return asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
+}
+
+// field puts DER in the place of a field.
+func field(n int, der []byte) func([]asn1.RawValue) []asn1.RawValue {
+	return func(fields []asn1.RawValue) []asn1.RawValue {
+		fields[n] = asn1.RawValue{FullBytes: der}
+		return fields
+	}
 }

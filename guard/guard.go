@@ -246,7 +246,7 @@ func (g *Guard) Judge(s Snapshot, at time.Time) Verdict { return g.judge(s, at, 
 func (g *Guard) judge(s Snapshot, at time.Time, isNow bool) Verdict {
 	v := Verdict{
 		Version:    VerdictVersion,
-		At:         at.UTC(),
+		At:         at.UTC(), // without the monotonic reading, which nobody can set back
 		Card:       CardInfo{Serial: s.Serial, Label: s.Label, Simulated: s.Simulated},
 		Findings:   noFindings,
 		NotChecked: allIsChecked,

@@ -98,6 +98,7 @@ func TestCheckIsNowAndCheckAtIsThen(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, DecisionAllowed, v.Decision)
 	assert.False(t, v.At.Before(started.Round(0)) || v.At.After(time.Now()), v.At)
+	assert.True(t, v.At == v.At.Round(0), "what the clock shows, without the monotonic reading that nobody can set back")
 	v, err = g.CheckAt(t.Context(), fresh, started.AddDate(3, 0, 0))
 	require.Error(t, err)
 	assert.Equal(t, []Reason{Expired}, reasonsOf(v))

@@ -59,7 +59,9 @@ func (g *Guard) issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.P
 	case Affected, AffectedSoon:
 		// Only these tell what to do: the message and the remedies of an ended
 		// advisory still ask for what is no longer wanted.
-		f.RenewalFrom = g.renewalFrom(c, at)
+		if a.CardMayAuthenticate { // else the holder cannot renew it at any time
+			f.RenewalFrom = g.renewalFrom(c, at)
+		}
 		f.Text += " " + a.Message + renewalText(a, f.RenewalFrom, at)
 		f.Wanted += windowText(f.Advisory.From, f.Advisory.To)
 		f.Remedies = remedies(r, a, !f.RenewalFrom.IsZero(), at)
@@ -71,6 +73,7 @@ func (g *Guard) issuanceFinding(r Reason, a *advisory.Advisory, phase advisory.P
 		f.By = a.EnforcedFrom()
 		if r == AffectedUndecidable { // a yes would do no more than warn
 			f.Effect, f.Text = DecisionWarned, undecidableYet
+			f.Remedies = suited(f.Remedies, f.Effect)
 		}
 	}
 	return f
@@ -113,36 +116,30 @@ func windowText(from, to time.Time) string {
 	return fmt.Sprintf(wantedWindow, instant(from), instant(to))
 }
 
-// remedies gives the advisory's own in their order. Once renew_by has passed, where
-// the card may not ask for its own renewal, or where it is too early for that, the
-// Registration Authority comes first. A refusal stops work, so it always names paper.
+// remedies gives the advisory's own in their order. Once renew_by has passed, or where
+// the holder cannot renew the card, because it may not ask for that or because it is too
+// early, the Registration Authority comes first. A refusal stops work, so it always names
+// paper; who can still sign needs none.
 func remedies(r Reason, a *advisory.Advisory, early bool, at time.Time) []advisory.Remedy {
-	toRAFirst := early || late(a, at) || !a.CardMayAuthenticate
-	addPaper := r == Affected && !slices.ContainsFunc(a.Remedies, func(m advisory.Remedy) bool { return m.Kind == advisory.Paper })
-	if !toRAFirst && !addPaper {
-		return a.Remedies
+	all := suited(a.Remedies, descriptions[r].effect)
+	byHolder := a.CardMayAuthenticate && !early
+	if byHolder && !late(a, at) {
+		return all
 	}
-	out := make([]advisory.Remedy, 0, len(a.Remedies)+2)
-	if toRAFirst {
-		out = append(out, toRA)
-	}
-	for _, m := range a.Remedies {
+	out := []advisory.Remedy{toRA}
+	for _, m := range all {
 		switch {
-		case m.Kind == advisory.RegistrationAuthority && toRAFirst:
+		case m.Kind == advisory.RegistrationAuthority:
 			out[0] = m
-		case m.Kind == advisory.Renew && !a.CardMayAuthenticate: // not offered
-		case early && (m.Kind == advisory.Renew || m.Kind == advisory.Portal): // neither
+		case !byHolder && (m.Kind == advisory.Renew || m.Kind == advisory.Portal): // not offered
 		default:
 			out = append(out, m)
 		}
 	}
-	if addPaper {
-		out = append(out, toPaper)
-	}
 	return out
 }
 
-// suited fits remedies to an effect that a policy chose: what stops work names paper.
+// suited fits remedies to an effect: what stops work names paper, what does not does not.
 func suited(remedies []advisory.Remedy, d Decision) []advisory.Remedy {
 	isPaper := func(m advisory.Remedy) bool { return m.Kind == advisory.Paper }
 	switch has := slices.ContainsFunc(remedies, isPaper); {

@@ -3,6 +3,8 @@ package guard
 import (
 	"crypto/x509"
 	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +81,7 @@ func TestAffectedIssuanceOverTheLifeOfAnAdvisory(t *testing.T) {
 			case Affected, AffectedSoon:
 				assert.Equal(t, descriptions[f.Reason].text+" Please renew your card.", f.Text)
 				assert.Equal(t, "a certificate that the notice does not cover: affected are those issued from 2026-02-01 00:00:00 UTC and before 2026-02-02 00:00:00 UTC", f.Wanted)
-				assert.Equal(t, a.Remedies, f.Remedies)
+				assert.Equal(t, suited(a.Remedies, f.Effect), f.Remedies, "who can still sign needs no paper")
 			default:
 				assert.Equal(t, descriptions[f.Reason].text, f.Text, "an advisory that asks for nothing does not give its message")
 				assert.Empty(t, f.Remedies)
@@ -277,6 +279,7 @@ func TestAnUnknownIssuerMattersOnlyWhereItWouldStopASignature(t *testing.T) {
 			if tt.name == "announced" {
 				assert.Equal(t, undecidableYet, v.Findings[0].Text)
 				assert.Equal(t, at("2026-03-03T00:00:00Z"), v.Findings[0].By)
+				assert.NotContains(t, kindsOf(v.Findings[0].Remedies), advisory.Paper, "who can still sign needs no paper")
 			}
 		})
 	}
@@ -366,6 +369,127 @@ func TestTheNoticeOf2020(t *testing.T) {
 				assert.Equal(t, []advisory.RemedyKind{advisory.Renew, advisory.Portal, advisory.Reseat, advisory.ITSupport,
 					advisory.RegistrationAuthority, advisory.ServiceDesk, advisory.Paper}, kinds)
 			}
+		})
+	}
+}
+
+// Where the national service offers self-renewal in the last 90 days alone, a freshly
+// issued affected card needs what nobody offers its holder: the Registration Authority
+// does it.
+func TestSelfRenewalThatIsNotOfferedYet(t *testing.T) {
+	ca := newAuthority(t, "CA", []byte{1})
+	card := ca.issue(t, issuedThen) // until 1 February 2028, 12:00
+	from, renewBy := at("2027-11-03T12:00:00Z"), at("2026-03-20T00:00:00Z")
+	require.Equal(t, card.info.NotAfter.Add(-SelfRenewalWindow), from)
+	withPortal := func(a *advisory.Advisory) {
+		a.RenewBy = renewBy
+		a.Remedies = slices.Insert(slices.Clone(a.Remedies), 1, advisory.Remedy{Kind: advisory.Portal, Text: "Use the portal."},
+			advisory.Remedy{Kind: advisory.ServiceDesk, Text: "Call."})
+	}
+	noLogin := func(a *advisory.Advisory) { a.CardMayAuthenticate = false }
+	noRA := func(a *advisory.Advisory) { a.Remedies = a.Remedies[:1] }
+	const (
+		renew, portal, desk, ra, paper = advisory.Renew, advisory.Portal, advisory.ServiceDesk, advisory.RegistrationAuthority, advisory.Paper
+		early                          = " You cannot renew this smartcard yourself before 3 November 2027, 12:00 UK time. Your Registration Authority can renew it now."
+		late                           = " The last day for that has passed. Contact your Registration Authority now."
+	)
+	for _, tt := range []struct {
+		name   string
+		window time.Duration
+		at     time.Time
+		change []func(*advisory.Advisory)
+		kinds  []advisory.RemedyKind
+		says   string
+		helps  bool
+		from   time.Time
+	}{
+		{"before renew_by, before the window", SelfRenewalWindow, renewBy.Add(-time.Second), nil, []advisory.RemedyKind{ra, desk, paper}, early, false, from},
+		{"at renew_by, before the window", SelfRenewalWindow, renewBy, nil, []advisory.RemedyKind{ra, desk, paper}, late + early, false, from},
+		{"after renew_by, a second before the window", SelfRenewalWindow, from.Add(-time.Second), nil, []advisory.RemedyKind{ra, desk, paper}, late + early, false, from},
+		{"after renew_by, when the window opens", SelfRenewalWindow, from, nil, []advisory.RemedyKind{ra, renew, portal, desk, paper}, late, true, time.Time{}},
+		{"after renew_by, in the window", SelfRenewalWindow, from.Add(time.Second), nil, []advisory.RemedyKind{ra, renew, portal, desk, paper}, late, true, time.Time{}},
+		{"before renew_by, in the window", 3 * 365 * 24 * time.Hour, renewBy.Add(-time.Second), nil, []advisory.RemedyKind{renew, portal, desk, ra, paper}, "", true, time.Time{}},
+		{"before renew_by, no window", 0, renewBy.Add(-time.Second), nil, []advisory.RemedyKind{renew, portal, desk, ra, paper}, "", true, time.Time{}},
+		{"a notice that names renewal alone, before the window", SelfRenewalWindow, renewBy.Add(-time.Second), []func(*advisory.Advisory){noRA}, []advisory.RemedyKind{ra, paper}, early, false, from},
+		{"the card may not log in, before the window", SelfRenewalWindow, renewBy.Add(-time.Second), []func(*advisory.Advisory){noLogin}, []advisory.RemedyKind{ra, desk, paper}, "", false, time.Time{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := noticeBy(ca, append([]func(*advisory.Advisory){withPortal}, tt.change...)...)
+			g := newGuard(t, Config{Advisories: newSet(t, 1, a), Issuers: certs(ca), Policy: Policy{RenewalWindow: tt.window}})
+			v, err := g.CheckAt(t.Context(), fakeCard{s: Snapshot{Certificate: card}}, tt.at)
+			var refused *Refused
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, tt.helps, refused.RenewalHelps())
+			require.Equal(t, []Reason{Affected}, reasonsOf(v))
+			f := v.Findings[0]
+			assert.Equal(t, descriptions[Affected].text+" Please renew your card."+tt.says, f.Text)
+			assert.Equal(t, tt.from, f.RenewalFrom)
+			assert.Equal(t, tt.kinds, kindsOf(f.Remedies))
+
+			said := v.ForPrescriber()
+			if !tt.helps {
+				assert.NotContains(t, said, "Renew here.", "what is not offered is not advised")
+			}
+			if !tt.from.IsZero() {
+				assert.NotContains(t, said, "Use the portal.")
+				assert.Contains(t, v.String(), "    renewal by the holder: from 2027-11-03 12:00:00 UTC on\n")
+			}
+			assert.Equal(t, renewBy.After(tt.at), strings.Contains(said, "Do this before 20 March 2026."))
+		})
+	}
+
+	soon := newGuard(t, Config{Advisories: newSet(t, 1, noticeBy(ca, withPortal)), Issuers: certs(ca), Policy: Policy{RenewalWindow: SelfRenewalWindow}}).
+		Judge(Snapshot{Certificate: card}, at("2026-03-02T00:00:00Z"))
+	require.Equal(t, []Reason{AffectedSoon}, reasonsOf(soon))
+	assert.Equal(t, []advisory.RemedyKind{ra, desk}, kindsOf(soon.Findings[0].Remedies))
+	assert.Contains(t, soon.Findings[0].Text, early)
+	assert.Equal(t, DecisionWarned, soon.Decision)
+
+	// The window is of the certificate: one that ends soon is renewed at once.
+	ends := ca.issue(t, issuedThen, func(c *x509.Certificate) { c.NotAfter = at("2026-06-01T00:00:00Z") })
+	v := newGuard(t, Config{Advisories: newSet(t, 1, noticeBy(ca)), Issuers: certs(ca), Policy: Policy{RenewalWindow: SelfRenewalWindow}}).
+		Judge(Snapshot{Certificate: ends}, judgedThen)
+	assert.Zero(t, v.Findings[0].RenewalFrom)
+	assert.True(t, v.renewalHelps())
+}
+
+func kindsOf(remedies []advisory.Remedy) (kinds []advisory.RemedyKind) {
+	for _, r := range remedies {
+		kinds = append(kinds, r.Kind)
+	}
+	return kinds
+}
+
+// Of advisories that contradict each other the strictest in force wins, and all are
+// shown.
+func TestAdvisoriesThatContradictEachOther(t *testing.T) {
+	ca := newAuthority(t, "CA", []byte{1})
+	card := ca.issue(t, issuedThen)
+	other := func(change func(*advisory.Advisory)) *advisory.Advisory {
+		return noticeBy(ca, func(a *advisory.Advisory) { a.ID = "other-2026" }, change)
+	}
+	for _, tt := range []struct {
+		name  string
+		other *advisory.Advisory
+		want  []Reason
+	}{
+		{"one has ended", other(func(a *advisory.Advisory) { a.State, a.EndedAt = advisory.Resolved, at("2026-03-20T00:00:00Z") }), []Reason{Affected, AffectedEnded}},
+		{"one was wrong", other(func(a *advisory.Advisory) { a.State, a.EndedAt = advisory.Withdrawn, at("2026-03-20T00:00:00Z") }), []Reason{Affected, AffectedEnded}},
+		{"one is on trial", other(func(a *advisory.Advisory) { a.State = advisory.Shadow }), []Reason{Affected, AffectedShadow}},
+		{"one takes effect later", other(func(a *advisory.Advisory) { a.BlockFrom = at("2026-05-01T00:00:00Z") }), []Reason{Affected, AffectedSoon}},
+		{"one says it is put right", other(func(a *advisory.Advisory) {
+			a.FixedWhen = []advisory.Clause{{NotBefore: &advisory.Window{From: issuedThen}}}
+		}), []Reason{Affected, AffectedFixed}},
+		{"one does not let the card log in", other(func(a *advisory.Advisory) { a.CardMayAuthenticate = false }), []Reason{Affected, Affected}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGuard(t, Config{Advisories: newSet(t, 1, noticeBy(ca), tt.other), Issuers: certs(ca)})
+			v, err := g.CheckAt(t.Context(), fakeCard{s: Snapshot{Certificate: card}}, judgedThen)
+			require.Error(t, err)
+			assert.Equal(t, DecisionRefused, v.Decision)
+			require.Equal(t, tt.want, reasonsOf(v))
+			assert.ElementsMatch(t, []string{"test-2026", "other-2026"}, []string{v.Findings[0].Advisory.ID, v.Findings[1].Advisory.ID})
+			assert.Equal(t, tt.want[1] != Affected, v.renewalHelps())
 		})
 	}
 }

@@ -86,20 +86,45 @@ func (g *Guard) known(c *Certificate) *record {
 // is in neither list: such a certificate contradicts itself.
 func (g *Guard) newRecord(c *Certificate) *record {
 	r := &record{facts: c.facts, key: g.keys.CheckCertificate(c.x)}
-	for _, ca := range g.authorities {
-		claimed := bytes.Equal(ca.cert.SubjectKeyId, c.x.AuthorityKeyId)
-		if len(ca.cert.SubjectKeyId) == 0 || len(c.x.AuthorityKeyId) == 0 {
-			claimed = bytes.Equal(ca.cert.RawSubject, c.x.RawIssuer)
-		}
-		switch signed := ca.cert.CheckSignature(c.x.SignatureAlgorithm, c.x.RawTBSCertificate, c.x.Signature) == nil; {
-		case signed:
+	signed := func(ca configuredCA) bool {
+		return slices.Contains(r.facts.IssuerSPKI, ca.spki) ||
+			ca.cert.CheckSignature(c.x.SignatureAlgorithm, c.x.RawTBSCertificate, c.x.Signature) == nil
+	}
+	issued := func(ca configuredCA) {
+		r.issuers = append(r.issuers, ca.cert)
+		if !slices.Contains(r.facts.IssuerSPKI, ca.spki) {
 			r.facts.IssuerSPKI = append(r.facts.IssuerSPKI, ca.spki)
-			r.issuers = append(r.issuers, ca.cert)
-		case !claimed:
+		}
+	}
+	var others []configuredCA
+	for _, ca := range g.authorities {
+		switch {
+		case !c.names(ca.cert):
+			others = append(others, ca)
+		case signed(ca):
+			issued(ca)
+		}
+	}
+	// A signature is one key's, so that the others are not asked where it is known.
+	known := len(r.facts.IssuerSPKI) > 0
+	for _, ca := range others {
+		switch same := slices.Contains(r.facts.IssuerSPKI, ca.spki); {
+		case same, !known && signed(ca):
+			issued(ca)
+		default:
 			r.facts.NotIssuerSPKI = append(r.facts.NotIssuerSPKI, ca.spki)
 		}
 	}
 	r.facts.IssuerKnown = len(r.facts.IssuerSPKI) > 0
 	r.facts.WeakKeys, r.facts.WeakKeysJudged = r.key.Weaknesses.Names(), r.key.Judged
 	return r
+}
+
+// names tells whether c names a CA as its issuer, by key identifier or, where one of
+// them has none, by name.
+func (c *Certificate) names(ca *x509.Certificate) bool {
+	if len(ca.SubjectKeyId) == 0 || len(c.x.AuthorityKeyId) == 0 {
+		return bytes.Equal(ca.RawSubject, c.x.RawIssuer)
+	}
+	return bytes.Equal(ca.SubjectKeyId, c.x.AuthorityKeyId)
 }

@@ -138,16 +138,31 @@ func (n *notice) refuses(day int, t time.Time) bool {
 	return false
 }
 
-// rulesModel publishes sets that follow one another, and ones that do not.
+// announces tells, likewise, whether the notice warns of what it will refuse.
+func (n *notice) announces(day int, t time.Time) bool {
+	will := n.state == advisory.Active || n.state == advisory.Resolved || n.state == advisory.Superseded
+	return will && n.day == day && t.Before(n.block)
+}
+
+// rulesModel publishes sets that follow one another, and ones that do not, sets the
+// clock, records runs, and has revocation lists come and go.
 type rulesModel struct {
 	ca      authority
 	cards   []*Certificate // by day of issue
 	g       *Guard
-	src     *source
+	src     *dated
 	notices []*notice
 	version uint64
 	good    *advisory.Set
 	bad     bool // what the source has now does not follow
+
+	clock    time.Time
+	lists    *lists
+	revoked  []RevocationStatus // by day of issue
+	record   *lastRun
+	refused  int // of what was judged
+	permits  int
+	wasWrong int // how often the clock was behind
 }
 
 var modelStart = at("2026-03-01T00:00:00Z")
@@ -288,8 +303,61 @@ func (m *rulesModel) backwards(t *rapid.T) {
 	m.bad = true
 }
 
-// check judges each card around every instant at which something changes.
+// setClock moves the clock, forwards or back, to an instant near one at which something is
+// known to have been.
+func (m *rulesModel) setClock(t *rapid.T) {
+	near := []time.Time{m.good.Issued(), hour(rapid.IntRange(-5, 40).Draw(t, "hour"))}
+	if !m.lists.floor.IsZero() {
+		near = append(near, m.lists.floor)
+	}
+	if !m.record.t.IsZero() {
+		near = append(near, m.record.t)
+	}
+	m.clock = rapid.SampledFrom(near).Draw(t, "near").Add(time.Duration(rapid.IntRange(-1, 1).Draw(t, "seconds")) * time.Second)
+}
+
+// run signs with a card where that is permitted, and records it: no record is older
+// than the one before it.
+func (m *rulesModel) run(t *rapid.T) {
+	card := rapid.SampledFrom(m.cards).Draw(t, "card")
+	if m.g.JudgeNow(Snapshot{Certificate: card}, m.clock).Err() != nil {
+		need.Another(t, "the card may not sign")
+	}
+	require.False(t, m.clock.Before(m.record.t), "a run after the last one")
+	m.record.t = m.clock
+}
+
+// listsCome brings lists that say something of each card.
+func (m *rulesModel) listsCome(t *rapid.T) {
+	m.lists.floor = hour(rapid.IntRange(-2, 30).Draw(t, "thisUpdate"))
+	good := RevocationStatus{State: StatusGood}
+	for day, card := range m.cards {
+		m.revoked[day] = rapid.SampledFrom([]RevocationStatus{good, good, good, revoked, late1, lapsed, unknown}).Draw(t, "status")
+		m.lists.says[string(card.x.Raw)] = m.revoked[day]
+	}
+}
+
+func (m *rulesModel) listsGo(*rapid.T) {
+	m.lists.floor = time.Time{}
+	for day, card := range m.cards {
+		m.revoked[day] = RevocationStatus{}
+		m.lists.says[string(card.x.Raw)] = m.revoked[day]
+	}
+}
+
+func (m *rulesModel) expire(t *rapid.T) {
+	m.src.expires = hour(rapid.IntRange(-5, 40).Draw(t, "expires"))
+}
+
+// behind tells whether the clock is behind what the model knows to be past (P12).
+func (m *rulesModel) behind() bool {
+	return m.clock.Before(m.good.Issued()) || m.clock.Before(m.lists.floor) || m.clock.Before(m.record.t)
+}
+
+// check judges each card by the clock, and asks about it around every instant at which
+// something changes.
 func (m *rulesModel) check(t *rapid.T) {
+	m.judge(t, m.clock, true)
 	for _, n := range m.notices {
 		instants := []time.Time{n.block, hour(50)}
 		if !n.end.IsZero() {
@@ -297,54 +365,105 @@ func (m *rulesModel) check(t *rapid.T) {
 		}
 		for _, i := range instants {
 			for _, off := range []time.Duration{-time.Second, 0, time.Second} {
-				m.judge(t, i.Add(off))
+				m.judge(t, i.Add(off), false)
 			}
 		}
 	}
 }
 
-func (m *rulesModel) judge(t *rapid.T, when time.Time) {
-	for day, card := range m.cards {
-		var want []string
-		for _, n := range m.notices {
-			if n.refuses(day, when) {
-				want = append(want, n.id)
-			}
+// want is what a card comes to, said without the package under test.
+func (m *rulesModel) want(day int, when time.Time, isNow bool) (refusing []string, d Decision) {
+	d = DecisionAllowed
+	atMost := func(most Decision, found bool) {
+		if found {
+			d = min(d, most)
 		}
-		v := m.g.Judge(Snapshot{Certificate: card}, when)
+	}
+	for _, n := range m.notices {
+		if n.refuses(day, when) {
+			refusing = append(refusing, n.id)
+		}
+		atMost(DecisionWarned, n.announces(day, when))
+	}
+	s := m.revoked[day]
+	atMost(DecisionRefused, len(refusing) > 0 || s.State == StatusRevoked)
+	atMost(DecisionUndecided, isNow && m.behind() || s.State == StatusUnknown && s.Covered)
+	stale := isNow && !m.src.expires.IsZero() && !when.Before(m.src.expires)
+	atMost(DecisionWarned, m.bad || stale || s.Late || s.State == StatusUnknown)
+	return refusing, d
+}
+
+func (m *rulesModel) judge(t *rapid.T, when time.Time, isNow bool) {
+	for day, card := range m.cards {
+		want, decision := m.want(day, when, isNow)
+		judge := m.g.Judge
+		if isNow {
+			judge = m.g.JudgeNow
+		}
+		v := judge(Snapshot{Certificate: card}, when)
 		var got []string
 		for _, f := range v.Findings {
-			if !f.Effect.Permits() {
-				require.Equal(t, Affected, f.Reason)
+			switch {
+			case f.Effect.Permits():
+			case f.Reason == Affected:
 				got = append(got, f.Advisory.ID)
+			default:
+				require.Contains(t, []Reason{Revoked, RevocationLapsed, ClockBehind}, f.Reason)
 			}
 		}
 		require.Equal(t, want, got, "card of day %d judged at %s", day, when)
-		require.Equal(t, len(want) > 0, v.Decision == DecisionRefused)
+		require.Equal(t, decision, v.Decision, "card of day %d judged at %s: %s", day, when, v)
+		require.Equal(t, decision.Permits(), v.Err() == nil)
+		require.Equal(t, isNow && m.behind(), v.Has(ClockBehind))
 		require.Equal(t, m.bad, v.Has(RulesBackwards))
 		require.Equal(t, m.version, v.RuleSet.Version)
+		m.count(v)
 	}
 }
 
-// P3 and P8: an advisory refuses until the instant it ended and nobody from then
-// on, whatever becomes of it; and rules that would go backwards are not followed.
+func (m *rulesModel) count(v Verdict) {
+	switch {
+	case v.Has(ClockBehind):
+		m.wasWrong++
+	case v.Decision.Permits():
+		m.permits++
+	default:
+		m.refused++
+	}
+}
+
+// P2, P3, P8 and P12: an advisory refuses until the instant it ended and nobody from
+// then on, whatever becomes of it; rules that would go backwards are not followed; a
+// clock that is behind the newest evidence permits nothing, and as of an instant it is
+// not asked; and each answer is a yes, a no or neither, by what was found alone.
 func TestNoGhostRefusals(t *testing.T) {
 	ca := newAuthority(t, "CA", []byte{1})
 	var cards []*Certificate
 	for day := range 3 {
 		cards = append(cards, ca.issue(t, at("2026-02-01T12:00:00Z").AddDate(0, 0, day)))
 	}
+	refused, permits, wrong := 0, 0, 0
 	need.Cases(t, 2000)
 	rapid.Check(t, func(t *rapid.T) {
-		m := &rulesModel{ca: ca, cards: cards, src: &source{}}
+		m := &rulesModel{
+			ca: ca, cards: cards, src: &dated{source: &source{}}, clock: hour(5), record: &lastRun{},
+			lists: &lists{says: map[string]RevocationStatus{}}, revoked: make([]RevocationStatus, len(cards)),
+		}
+		m.listsGo(t)
 		m.add(t)
-		g, err := New(Config{Advisories: m.src, Issuers: []*x509.Certificate{ca.cert}})
+		g, err := New(Config{Advisories: m.src, Roots: certs(ca), Revocation: m.lists, Floor: m.record})
 		require.NoError(t, err)
 		m.g = g
 		t.Repeat(map[string]func(*rapid.T){
 			"add": m.add, "activate": m.activate, "end": m.end, "forget": m.forget, "backwards": m.backwards,
-			"recover": func(*rapid.T) { m.src.set.Store(m.good); m.bad = false },
-			"":        m.check,
+			"recover":   func(*rapid.T) { m.src.set.Store(m.good); m.bad = false },
+			"set clock": m.setClock, "run": m.run, "lists come": m.listsCome, "lists go": m.listsGo, "expire": m.expire,
+			"": m.check,
 		})
+		refused, permits, wrong = refused+m.refused, permits+m.permits, wrong+m.wasWrong
 	})
+	t.Logf("judged: %d permitted, %d not, %d by a clock that was behind", permits, refused, wrong)
+	for what, n := range map[string]int{"permitted": permits, "not permitted": refused, "by a clock that was behind": wrong} {
+		require.NotZero(t, n, what)
+	}
 }

@@ -235,8 +235,7 @@ func (g *Guard) apply(fs []Finding) []Finding {
 		if t.off {
 			continue
 		}
-		// An effect that is not the reason's own was set for this very case.
-		if own := descriptions[f.Reason].effect; f.Effect == own && t.effect != own {
+		if t.effect != descriptions[f.Reason].effect {
 			f.become(t.effect)
 		}
 		kept = append(kept, f)

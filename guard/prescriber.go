@@ -11,8 +11,12 @@ import (
 
 // ForPrescriber is the verdict in plain words for the one who holds the card: whether
 // the card can sign, what happened, and what to do now, in that order, each once. It
-// says nothing of what is for others to look after; that is in String. Dates are UTC.
+// says nothing of what is for others to look after; that is in String. Dates are in
+// the time of the United Kingdom.
 func (v Verdict) ForPrescriber() string {
+	if len(v.Findings) == 0 && !v.Decision.Permits() { // nobody made this verdict
+		v.Findings = []Finding{finding(Unspecified)}
+	}
 	var b strings.Builder
 	line := func(s string) {
 		b.WriteString(oneLine(s))
@@ -75,8 +79,8 @@ func plain(f *Finding, at time.Time) string {
 	return s
 }
 
-// remedies are those of all findings that concern the prescriber, each kind once, and
-// paper last.
+// remedies are those of all findings that concern the prescriber: whom to turn to each
+// once, what to try in all its ways, and paper last.
 func (v *Verdict) remedies() []advisory.Remedy {
 	var all []advisory.Remedy
 	var paper []advisory.Remedy
@@ -91,7 +95,7 @@ func (v *Verdict) remedies() []advisory.Remedy {
 				paper = []advisory.Remedy{r}
 			case f.Reason == Affected && v.standsInTheWay(r.Kind):
 			case !slices.ContainsFunc(all, func(o advisory.Remedy) bool {
-				return o.Kind == r.Kind && (o.Text == r.Text || o.Kind != advisory.Reseat)
+				return o.Kind == r.Kind && (o.Text == r.Text || o.Kind != advisory.Reseat && o.Kind != advisory.ITSupport)
 			}):
 				all = append(all, r)
 			}
@@ -123,5 +127,26 @@ func remedyText(r advisory.Remedy) string {
 	return text
 }
 
-// day writes an instant for people.
-func day(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
+// day writes an instant for prescribers.
+func day(t time.Time) string {
+	t = ukTime(t)
+	if t.Hour() == 0 && t.Minute() == 0 && t.Second() == 0 {
+		return t.Format(dayForm)
+	}
+	return t.Format(dayTimeForm)
+}
+
+// ukTime is the time on British clocks: summer time, an hour ahead, is from 01:00 UTC on
+// the last Sunday in March until 01:00 UTC on the last Sunday in October (Summer Time
+// Order 2002, SI 2002/262). The standard library would read time zones from a disk.
+func ukTime(t time.Time) time.Time {
+	t = t.UTC()
+	change := func(m time.Month) time.Time {
+		last := time.Date(t.Year(), m, 31, 1, 0, 0, 0, time.UTC)
+		return last.AddDate(0, 0, -int(last.Weekday()))
+	}
+	if !t.Before(change(time.March)) && t.Before(change(time.October)) {
+		t = t.Add(time.Hour)
+	}
+	return t
+}

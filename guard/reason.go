@@ -67,7 +67,7 @@ const (
 	ExtendedKeyUsage    // warned: a signing certificate has none
 	PolicyMissing       // warned
 	UserIDMissing       // warned: no 12-digit user id in the subject
-	SerialUnusual       // warned: zero, negative, or more than 20 octets
+	SerialUnusual       // warned: zero, negative, or more than 20 octets; or no issuer name
 
 	ChainUntrusted // refused: no chain to a configured root
 	ChainExpired   // refused: a chain, but not at the judged instant

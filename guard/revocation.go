@@ -12,10 +12,12 @@ import (
 // safe for concurrent use.
 type Revocation interface {
 	// Prepare makes ready what is asked of chain[0], whose issuer is chain[1], and so on
-	// to the root; chain[1:] may be empty, where nobody knows the issuer. It is called
-	// once for each certificate and chain; the function that it returns is then called
-	// for every check, answers by the newest lists, and should allocate nothing where
-	// the status is good. The error says why nothing can be asked of the certificate.
+	// to the root; chain[1:] may be empty, where nobody knows the issuer, and is what
+	// signatures tell where there is no valid chain. Prepare must not change the
+	// certificates, which are what is judged. It is called seldom; the function that it
+	// returns is called for every check, answers by the newest lists, and should allocate
+	// nothing where the status is good. The error says why nothing can be asked of the
+	// certificate.
 	Prepare(chain []*x509.Certificate) (func(at time.Time) RevocationStatus, error)
 
 	// Floor is the newest thisUpdate (RFC 5280 5.1.2.4) of lists that were verified: a
@@ -108,27 +110,33 @@ func gravity(r Reason) int {
 	return len(worst)
 }
 
-// gravest is the gravest that is to be said of a path.
-func (p *path) gravest(at time.Time) Reason {
-	worst := Unspecified
+// gravest is the gravest that is to be said of a path, and whether that is of every
+// path: a certificate that is revoked, or a CA whose key is in wrong hands.
+func (p *path) gravest(at time.Time) (worst Reason, ofAll bool) {
 	for i, ask := range p.status {
 		s := ask(at)
-		if r := s.reasonOf(i > 0); gravity(r) > gravity(worst) {
+		r := s.reasonOf(i > 0)
+		if gravity(r) > gravity(worst) {
 			worst = r
 		}
+		ofAll = ofAll || r == Revoked || r == CARevoked && compromised[s.Reason]
 	}
-	return worst
+	return worst, ofAll
 }
 
+// compromised are the reasons (RFC 5280 5.3.1) for which no other certificate of the
+// same CA helps: they are of its key.
+var compromised = map[string]bool{"keyCompromise": true, "cACompromise": true}
+
 // judgeRevocation asks for the certificate and the CAs above it. Of several chains
-// one is enough (RFC 5280 6.1), but a certificate that is revoked by any is revoked.
+// one is enough (RFC 5280 6.1), but what is of every path counts in any.
 func judgeRevocation(fs []Finding, s *span, at time.Time) []Finding {
 	var best *path
 	least := Unspecified
 	for i := range s.paths {
 		p := &s.paths[i]
-		r := p.gravest(at)
-		if r == Revoked {
+		r, ofAll := p.gravest(at)
+		if ofAll {
 			best, least = p, r
 			break
 		}

@@ -131,12 +131,15 @@ func TestOfSeveralChainsTheBestCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, ca.cert.Raw, again.cert.Raw)
 	card := ca.issue(t, issuedThen)
+	compromised, revoked := revoked, revoked
+	revoked.Reason = "superseded"
 	for _, tt := range []struct {
 		name string
 		says map[string]RevocationStatus
 		want []Reason
 	}{
 		{"both good", nil, []Reason{}},
+		{"one revoked because its key is in wrong hands, which is the other's too", map[string]RevocationStatus{string(ca.cert.Raw): compromised}, []Reason{CARevoked}},
 		{"one revoked", map[string]RevocationStatus{string(ca.cert.Raw): revoked}, []Reason{}},
 		{"the other revoked", map[string]RevocationStatus{string(again.cert.Raw): revoked}, []Reason{}},
 		{"one revoked, the other unknown", map[string]RevocationStatus{string(again.cert.Raw): revoked, string(ca.cert.Raw): unknown}, []Reason{RevocationUnknown}},

@@ -29,10 +29,10 @@ func (g *Guard) judgeStrength(fs []Finding, c *Certificate, key *weakkey.Result)
 	switch bits := c.facts.KeyBits; {
 	case bits < g.refuseRSABelow:
 		f = finding(KeyTooSmall)
-		f.Wanted = fmt.Sprintf(wantedKeyBits, g.refuseRSABelow)
+		f.Wanted += fmt.Sprintf(wantedKeyBits, g.refuseRSABelow)
 	case bits < g.warnRSABelow:
 		f = finding(KeySmall)
-		f.Wanted = fmt.Sprintf(wantedKeyBits, g.warnRSABelow)
+		f.Wanted += fmt.Sprintf(wantedKeyBits, g.warnRSABelow)
 	default:
 		return fs
 	}

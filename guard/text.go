@@ -2,11 +2,11 @@ package guard
 
 import "github.com/rxguard/rxguard/guard/advisory"
 
-// All English text of a verdict is in this file and in the advisories, but for the
-// names of things and what errors say. For prescribers: short sentences, for people
-// who do not know what a certificate is; what happened, that nothing was signed, what
-// to do now. A text stands beside others, so one that does not refuse speaks for
-// itself alone: another may. testdata/texts.golden shows all of it.
+// All English text of a verdict is in this file, in the advisories and, for a weak key,
+// in package weakkey, but for the names of things and what errors say. For prescribers:
+// short sentences, for people who do not know what a certificate is; what happened, that
+// nothing was signed, what to do now. A text stands beside others, so one that does not
+// refuse speaks for itself alone: another may. testdata/texts.golden shows all of it.
 
 // endings is how a text ends, by its effect: a policy that changes the effect changes
 // the ending.
@@ -14,7 +14,7 @@ var endings = [...]string{
 	DecisionRefused:   "Nothing was signed.",
 	DecisionUndecided: "Nothing was signed.",
 	DecisionWarned:    "This alone does not stop you from signing.",
-	DecisionAllowed:   "You need not do anything about it.",
+	DecisionAllowed:   "You do not need to do anything.",
 }
 
 // What ForPrescriber begins with, and puts between the texts.
@@ -29,12 +29,12 @@ const (
 
 var (
 	toRA    = advisory.Remedy{Kind: advisory.RegistrationAuthority, Text: "Contact your Registration Authority."}
-	clock   = advisory.Remedy{Kind: advisory.ITSupport, Text: "Check the date and time of this computer. If they are wrong, contact your local IT support."}
+	clock   = advisory.Remedy{Kind: advisory.ITSupport, Text: "Check the date and time on this computer. If they are wrong, contact your local IT support."}
 	toIT    = advisory.Remedy{Kind: advisory.ITSupport, Text: "Contact your local IT support."}
 	toPaper = advisory.Remedy{Kind: advisory.Paper, Text: "If a patient is waiting, write a paper prescription."}
 	reseat  = advisory.Remedy{Kind: advisory.Reseat, Text: "Take your smartcard out, put it back in and enter your passcode."}
 	insert  = advisory.Remedy{Kind: advisory.Reseat, Text: "Put your smartcard into the reader."}
-	resume  = advisory.Remedy{Kind: advisory.Renew, Text: "Let the renewal of your smartcard finish."}
+	resume  = advisory.Remedy{Kind: advisory.Renew, Text: "Finish the renewal of your smartcard."}
 )
 
 var descriptions = [reasons]description{
@@ -49,16 +49,16 @@ var descriptions = [reasons]description{
 		"Your smartcard could not be read. Nothing was signed.",
 		"a smartcard that can be read", []advisory.Remedy{reseat, toIT, toPaper}},
 	NoSigningCertificate: {"no_signing_certificate", CheckCard, DecisionUndecided,
-		"There is nothing on your smartcard to sign prescriptions with. Nothing was signed.",
+		"Your smartcard has nothing on it to sign prescriptions with. Nothing was signed.",
 		"one signing certificate with its key", []advisory.Remedy{toRA, toPaper}},
 	SeveralCertificates: {"several_certificates", CheckCard, DecisionUndecided,
-		"Your smartcard holds more than one means of signing, and it is not clear which one is right. Nothing was signed.",
+		"Your smartcard has more than one way to sign. It is not clear which one is right. Nothing was signed.",
 		"exactly one signing certificate with its key", []advisory.Remedy{toRA, toPaper}},
 	CertificateDamaged: {"certificate_damaged", CheckCard, DecisionUndecided,
-		"What your smartcard signs with is damaged and cannot be read. Nothing was signed.",
+		"Part of your smartcard is damaged and cannot be read. Nothing was signed.",
 		"an X.509 certificate", []advisory.Remedy{toRA, toPaper}},
 	SimulatedCard: {"simulated_card", CheckCard, DecisionRefused,
-		"This is a simulated smartcard for tests. It cannot sign prescriptions for patients. Nothing was signed.",
+		"This is a test smartcard. It cannot sign prescriptions for patients. Nothing was signed.",
 		"a real smartcard", []advisory.Remedy{toIT, toPaper}},
 
 	Affected: {"affected", CheckIssuance, DecisionRefused,
@@ -68,52 +68,52 @@ var descriptions = [reasons]description{
 		"Your smartcard must be renewed soon. This does not stop you from signing yet.",
 		"a certificate that the notice does not cover", []advisory.Remedy{toRA}},
 	AffectedShadow: {"affected_shadow", CheckIssuance, DecisionAllowed,
-		"A notice on trial covers your smartcard. You need not do anything about it.",
+		"A notice on trial covers your smartcard. You do not need to do anything.",
 		"", nil},
 	AffectedEnded: {"affected_ended", CheckIssuance, DecisionAllowed,
-		"An earlier notice covered your smartcard. It has ended. You need not do anything about it.",
+		"An earlier notice covered your smartcard. It has ended. You do not need to do anything.",
 		"", nil},
 	AffectedFixed: {"affected_fixed", CheckIssuance, DecisionAllowed,
-		"A notice covers smartcards like yours, but yours has already been put right. You need not do anything about it.",
+		"A notice covers smartcards like yours, but yours has already been put right. You do not need to do anything.",
 		"", nil},
 	AffectedUndecidable: {"affected_undecidable", CheckIssuance, DecisionUndecided,
-		"It could not be told whether a notice covers your smartcard. Nothing was signed.",
+		"It is not known whether a notice covers your smartcard. Nothing was signed.",
 		"evidence of who issued the certificate", []advisory.Remedy{toIT, toRA, toPaper}},
 	RulesMissing: {"rules_missing", CheckIssuance, DecisionUndecided,
-		"The rules to check your smartcard with are missing. Nothing was signed.",
+		"The rules for checking your smartcard are missing. Nothing was signed.",
 		"a set of rules", []advisory.Remedy{toIT, toPaper}},
 	RulesBackwards: {"rules_backwards", CheckIssuance, DecisionWarned,
-		"An update of the rules could not be used, because it would take rules back. The last good rules are in use. This alone does not stop you from signing.",
+		"The latest update of the rules for checking smartcards could not be used. The rules before it are still in use. This alone does not stop you from signing.",
 		"rules that follow the ones in use", []advisory.Remedy{toIT}},
 	RulesStale: {"rules_stale", CheckIssuance, DecisionWarned,
-		"The rules to check your smartcard with are out of date. They may name a notice that has ended. This alone does not stop you from signing.",
+		"The rules for checking your smartcard are out of date. They may include a notice that has ended. This alone does not stop you from signing.",
 		"rules that have not expired", []advisory.Remedy{toIT}},
 
 	OnHold: {"on_hold", CheckHold, DecisionRefused,
-		"The renewal of your smartcard has ended. Take it out and put it back in before you sign. Nothing was signed.",
+		"The renewal of your smartcard has ended. Take the smartcard out and put it back in before you sign. Nothing was signed.",
 		"the card taken out and put back after its renewal", []advisory.Remedy{reseat, toIT, toPaper}},
 	OnHoldRenewal: {"on_hold_renewal", CheckHold, DecisionRefused,
 		"The renewal of your smartcard is not finished. Nothing was signed.",
 		"a renewal that is finished or given up", []advisory.Remedy{resume, toRA, toPaper}},
 	OnHoldLogin: {"on_hold_login", CheckHold, DecisionRefused,
-		"Your smartcard was put back in. Enter your passcode to finish its renewal. Nothing was signed.",
+		"Your smartcard was put back in after a renewal. Enter your passcode before you sign. Nothing was signed.",
 		"the passcode entered afresh", []advisory.Remedy{{Kind: advisory.Reseat, Text: "Enter your passcode."}, toIT, toPaper}},
 	HoldUnknown: {"hold_unknown", CheckHold, DecisionUndecided,
-		"It could not be told whether your smartcard waits for the end of a renewal. Nothing was signed.",
+		"It is not known whether a renewal of your smartcard is finished. Nothing was signed.",
 		"a folder of holds that can be read", []advisory.Remedy{toIT, toPaper}},
 
 	ClockBehind: {"clock_behind", CheckClock, DecisionUndecided,
-		"The date and time of this computer are wrong. Check the date and time of this computer. Nothing was signed.",
+		"The date or time on this computer seems to be wrong. Nothing was signed.",
 		"a clock that is not behind", []advisory.Remedy{clock, toPaper}},
 
 	NotYetValid: {"not_yet_valid", CheckValidity, DecisionRefused,
-		"Your smartcard is not valid yet. Check the date and time of this computer. Nothing was signed.",
+		"Your smartcard is not valid yet. The date or time on this computer may be wrong. Nothing was signed.",
 		"an instant after notBefore", []advisory.Remedy{clock, toRA, toPaper}},
 	Expired: {"expired", CheckValidity, DecisionRefused,
 		"Your smartcard has expired. It must be renewed in person. Nothing was signed.",
 		"an instant before notAfter", []advisory.Remedy{toRA, toPaper}},
 	DatesImpossible: {"dates_impossible", CheckValidity, DecisionRefused,
-		"The dates on your smartcard cannot be right. Nothing was signed.",
+		"The dates stored on your smartcard cannot be right. Nothing was signed.",
 		"notAfter after notBefore", []advisory.Remedy{toRA, toPaper}},
 	LifetimeUnusual: {"lifetime_unusual", CheckValidity, DecisionWarned,
 		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
@@ -123,10 +123,10 @@ var descriptions = [reasons]description{
 		"an instant inside the private key usage period", []advisory.Remedy{toRA}},
 
 	NotForSigning: {"not_for_signing", CheckProfile, DecisionRefused,
-		"What is on your smartcard is not meant for signing prescriptions. Nothing was signed.",
+		"Your smartcard is not set up for signing prescriptions. Nothing was signed.",
 		"key usage contentCommitment (nonRepudiation)", []advisory.Remedy{toRA, toPaper}},
 	CriticalExtension: {"critical_extension", CheckProfile, DecisionRefused,
-		"Your smartcard has a condition that is not understood here. Nothing was signed.",
+		"Your smartcard has a special setting that this computer does not understand. Nothing was signed.",
 		"no critical extension but those of RFC 5280", []advisory.Remedy{toRA, toIT, toPaper}},
 	KeyUsageNotCritical: {"key_usage_not_critical", CheckProfile, DecisionWarned,
 		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
@@ -141,17 +141,17 @@ var descriptions = [reasons]description{
 		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
 		"certificate policy " + SigningPolicy, []advisory.Remedy{toRA}},
 	UserIDMissing: {"user_id_missing", CheckProfile, DecisionWarned,
-		"Your smartcard does not show your user number. This alone does not stop you from signing.",
+		"Your smartcard does not hold your user number in the usual place. This alone does not stop you from signing.",
 		"a subject whose common name starts with a 12-digit user id", []advisory.Remedy{toRA}},
 	SerialUnusual: {"serial_unusual", CheckProfile, DecisionWarned,
 		"Your smartcard was set up in an unusual way. This alone does not stop you from signing.",
-		"a positive serial number of at most 20 octets", []advisory.Remedy{toRA}},
+		"an issuer name and a positive serial number of at most 20 octets", []advisory.Remedy{toRA}},
 
 	ChainUntrusted: {"chain_untrusted", CheckChain, DecisionRefused,
 		"It could not be confirmed who issued your smartcard. Nothing was signed.",
 		"a chain of CA certificates to one of the configured roots", []advisory.Remedy{toIT, toRA, toPaper}},
 	ChainExpired: {"chain_expired", CheckChain, DecisionRefused,
-		"Those who issued your smartcard are not recognised at this date. Check the date and time of this computer. Nothing was signed.",
+		"It could not be confirmed who issued your smartcard. The date or time on this computer may be wrong. Nothing was signed.",
 		"CA certificates up to a configured root that are valid at the judged instant", []advisory.Remedy{clock, toRA, toPaper}},
 	ChainInvalid: {"chain_invalid", CheckChain, DecisionRefused,
 		"Your smartcard was issued in a way that is not accepted here. Nothing was signed.",
@@ -161,16 +161,16 @@ var descriptions = [reasons]description{
 		"Your smartcard has been cancelled. Nothing was signed.",
 		"a certificate that is not revoked", []advisory.Remedy{toRA, toPaper}},
 	CARevoked: {"ca_revoked", CheckRevocation, DecisionRefused,
-		"Your smartcard was cancelled together with many others. Nothing was signed.",
+		"Your smartcard has been cancelled, together with many others. Nothing was signed.",
 		"CA certificates that are not revoked", []advisory.Remedy{toRA, toPaper}},
 	RevocationLapsed: {"revocation_lapsed", CheckRevocation, DecisionUndecided,
-		"It could not be told whether your smartcard has been cancelled. The last news of that is too old or cannot be relied on. Nothing was signed.",
+		"It is not known whether your smartcard has been cancelled. The latest list of cancelled smartcards is too old or cannot be relied on. Nothing was signed.",
 		"revocation lists that are verified and in date", []advisory.Remedy{toIT, toPaper}},
 	RevocationUnknown: {"revocation_unknown", CheckRevocation, DecisionWarned,
-		"It could not be told whether your smartcard has been cancelled. This alone does not stop you from signing.",
+		"It is not known whether your smartcard has been cancelled. This alone does not stop you from signing.",
 		"a revocation list that covers the certificate", []advisory.Remedy{toIT}},
 	RevocationStale: {"revocation_stale", CheckRevocation, DecisionWarned,
-		"The last news of cancelled smartcards is out of date. This alone does not stop you from signing.",
+		"The latest list of cancelled smartcards is out of date. This alone does not stop you from signing.",
 		"revocation lists before their nextUpdate", []advisory.Remedy{toIT}},
 
 	WeakKey: {"weak_key", CheckStrength, DecisionRefused,
@@ -183,13 +183,13 @@ var descriptions = [reasons]description{
 		"Your smartcard is of an old kind that should be replaced. This alone does not stop you from signing.",
 		"an RSA key that is long enough", []advisory.Remedy{toRA}},
 	KeyNotJudged: {"key_not_judged", CheckStrength, DecisionUndecided,
-		"It could not be told whether your smartcard is safe to sign with. Nothing was signed.",
+		"It is not known whether your smartcard is safe to sign with. Nothing was signed.",
 		"a key of a kind whose strength can be judged", []advisory.Remedy{toRA, toPaper}},
 }
 
 // undecidableYet takes the place of the text of AffectedUndecidable while the
 // advisory is announced but not yet enforced.
-const undecidableYet = "It could not be told whether a notice covers your smartcard. Until the notice takes effect this does not stop you from signing."
+const undecidableYet = "It is not known whether a notice covers your smartcard. This does not stop you from signing until the notice takes effect."
 
 // What is added to the message of a notice. The first is for when its renew_by has
 // passed, the second names a day.
@@ -271,5 +271,38 @@ const (
 
 	wantedOpenWindow = ": affected are those issued from %s on"
 	wantedWindow     = ": affected are those issued from %s and before %s"
-	wantedKeyBits    = "an RSA key of at least %d bits"
+	wantedKeyBits    = ": at least %d bits"
+)
+
+// How instants are written: for those who look after cards; and for prescribers, in the
+// time of the United Kingdom, a midnight there as the day that it begins.
+const (
+	instantForm = "2006-01-02 15:04:05 UTC"
+	dayForm     = "2 January 2006"
+	dayTimeForm = "2 January 2006, 15:04 UK time"
+)
+
+// The lines of Verdict.String.
+const (
+	lineVerdict     = "%s as of %s"
+	lineCard        = "  card: %s"
+	lineCertificate = "  certificate: " + isIssued
+	lineFinding     = "  %s: %s"
+	lineNotice      = "    notice: %s (%s revision %d, %s, basis %s)"
+	lineBasis       = "    basis: %s"
+	lineIs          = "    is: %s"
+	lineWanted      = "    wanted: %s"
+	lineRemedy      = "    %d. %s"
+	lineBy          = "    by: %s"
+	lineRenewal     = "    renewal by the holder: from %s on"
+	lineLink        = "    see: %s"
+	lineNotChecked  = "  not checked: %s: %s"
+	lineWeakened    = "  weaker than the default: %s is %s: %s"
+)
+
+// How a card is named.
+const (
+	cardSerial    = "serial %s"
+	cardLabel     = "label %s"
+	cardSimulated = "simulated"
 )

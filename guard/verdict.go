@@ -121,49 +121,49 @@ func (v Verdict) String() string {
 		b.WriteString(oneLine(fmt.Sprintf(format, args...)))
 		b.WriteByte('\n')
 	}
-	line("%s as of %s", strings.ToUpper(v.Decision.String()), instant(v.At))
+	line(lineVerdict, strings.ToUpper(v.Decision.String()), instant(v.At))
 	if v.Card != (CardInfo{}) {
-		line("  card: %s", v.Card)
+		line(lineCard, v.Card)
 	}
 	if c := v.Certificate; c != (CertificateInfo{}) {
-		line("  certificate: issuer %s, serial %s, issued %s", c.Issuer, c.Serial, instant(c.NotBefore))
+		line(lineCertificate, c.Issuer, c.Serial, instant(c.NotBefore))
 	}
 	for _, f := range v.Findings {
-		line("  %s: %s", f.Effect, f.Text)
+		line(lineFinding, f.Effect, f.Text)
 		if a := f.Advisory; a != nil {
 			state := string(a.State)
 			if !a.EndedAt.IsZero() {
 				state += " " + instant(a.EndedAt)
 			}
-			line("    notice: %s (%s revision %d, %s, basis %s)", a.Title, a.ID, a.Revision, state, a.Basis)
+			line(lineNotice, a.Title, a.ID, a.Revision, state, a.Basis)
 			if a.Note != "" {
-				line("    basis: %s", a.Note)
+				line(lineBasis, a.Note)
 			}
 		}
 		if f.Is != "" {
-			line("    is: %s", f.Is)
+			line(lineIs, f.Is)
 		}
 		if f.Wanted != "" {
-			line("    wanted: %s", f.Wanted)
+			line(lineWanted, f.Wanted)
 		}
 		for i, r := range f.Remedies {
-			line("    %d. %s", i+1, remedyText(r))
+			line(lineRemedy, i+1, remedyText(r))
 		}
 		if !f.By.IsZero() {
-			line("    by: %s", instant(f.By))
+			line(lineBy, instant(f.By))
 		}
 		if !f.RenewalFrom.IsZero() {
-			line("    renewal by the holder: from %s on", instant(f.RenewalFrom))
+			line(lineRenewal, instant(f.RenewalFrom))
 		}
 		if f.Link != "" {
-			line("    see: %s", f.Link)
+			line(lineLink, f.Link)
 		}
 	}
 	for _, n := range v.NotChecked {
-		line("  not checked: %s: %s", n.Check, n.Why)
+		line(lineNotChecked, n.Check, n.Why)
 	}
 	for _, w := range v.Weakened {
-		line("  weaker than the default: %s is %s: %s", w.Setting, w.Value, w.Text)
+		line(lineWeakened, w.Setting, w.Value, w.Text)
 	}
 	return b.String()
 }
@@ -172,13 +172,13 @@ func (v Verdict) String() string {
 func (c CardInfo) String() string {
 	var parts []string
 	if c.Serial != "" {
-		parts = append(parts, "serial "+c.Serial)
+		parts = append(parts, fmt.Sprintf(cardSerial, c.Serial))
 	}
 	if c.Label != "" {
-		parts = append(parts, "label "+c.Label)
+		parts = append(parts, fmt.Sprintf(cardLabel, c.Label))
 	}
 	if c.Simulated {
-		parts = append(parts, "simulated")
+		parts = append(parts, cardSimulated)
 	}
 	return oneLine(strings.Join(parts, ", "))
 }
@@ -194,7 +194,7 @@ func oneLine(s string) string {
 }
 
 // instant writes a time as people and machines can both read it.
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+func instant(t time.Time) string { return t.UTC().Format(instantForm) }
 
 // Refused is the error of a verdict that refuses.
 type Refused struct{ Verdict Verdict }

@@ -2,8 +2,10 @@ package guard
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -16,7 +18,7 @@ import (
 
 // goldenGuard judges by the notices of testdata: one on trial, one that was
 // resolved on 1 October 2020.
-func goldenGuard(t testing.TB) *Guard {
+func goldenGuard(t testing.TB, changes ...func(*Config)) *Guard {
 	t.Helper()
 	docs := map[string][]byte{}
 	for order, name := range map[string]string{"1": "trial.json", "2": "notice.json"} {
@@ -26,16 +28,38 @@ func goldenGuard(t testing.TB) *Guard {
 	}
 	set, err := advisory.ParseSet(12, at("2020-10-01T14:00:00Z"), docs, nil)
 	require.NoError(t, err)
-	return newGuard(t, Config{Advisories: set})
+	c := Config{Advisories: set}
+	for _, change := range changes {
+		change(&c)
+	}
+	return newGuard(t, c)
 }
 
 var goldenVerdicts = map[string]string{
-	"refused": "2020-09-30T09:00:00Z",
-	"allowed": "2020-10-02T09:00:00Z",
+	"refused":  "2020-09-30T09:00:00Z",
+	"allowed":  "2020-10-02T09:00:00Z",
+	"weakened": "2020-09-30T09:00:00Z",
+}
+
+// rooted is a Guard that trusts the authority of the card, and is weaker than the
+// default, but offers renewal late.
+func rooted(t testing.TB) func(*Config) {
+	return func(c *Config) {
+		b, err := os.ReadFile("testdata/ca.pem")
+		require.NoError(t, err)
+		ca, err := ParseCertificate(b)
+		require.NoError(t, err)
+		c.Roots = []*x509.Certificate{ca.X509()}
+		c.Policy = Policy{Validity: UnsafeWarn, WeakKey: UnsafeOff, RenewalWindow: SelfRenewalWindow}
+	}
 }
 
 func goldenVerdict(t testing.TB, name string) Verdict {
-	return goldenGuard(t).Judge(Snapshot{Certificate: testCard(t), Serial: "0123456789", Label: "test card", Simulated: true}, at(goldenVerdicts[name]))
+	var changes []func(*Config)
+	if name == "weakened" {
+		changes = append(changes, rooted(t))
+	}
+	return goldenGuard(t, changes...).Judge(Snapshot{Certificate: testCard(t), Serial: "0123456789", Label: "test card", Simulated: true}, at(goldenVerdicts[name]))
 }
 
 func golden(t *testing.T, name string) string {
@@ -65,6 +89,34 @@ func TestVerdictAsJSON(t *testing.T) {
 func TestVerdictForAPerson(t *testing.T) {
 	for name := range goldenVerdicts {
 		assert.Equal(t, golden(t, "verdict-"+name+".txt"), goldenVerdict(t, name).String())
+	}
+}
+
+func TestEveryVerdictReadsBack(t *testing.T) {
+	names, of := screens(t)
+	for r, s := range situations(t) {
+		for i, p := range []Policy{{}, {RenewalWindow: SelfRenewalWindow}, {Validity: UnsafeWarn, Chain: UnsafeOff, KeySize: Refuse}} {
+			name := fmt.Sprintf("%s by policy %d", r, i)
+			names = append(names, name)
+			of[name] = s.judge(t, p)
+		}
+	}
+	for _, name := range names {
+		v := of[name]
+		b, err := json.Marshal(v)
+		require.NoError(t, err, name)
+		if v.Version != 0 { // 0: nobody made it
+			assert.Equal(t, VerdictVersion, v.Version)
+			assert.NotContains(t, string(b), "null", name)
+		}
+		var back Verdict
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&back), name)
+		assert.Equal(t, v, back, name)
+		assert.Equal(t, v.String(), back.String(), name)
+		assert.Equal(t, v.ForPrescriber(), back.ForPrescriber(), name)
+		assert.Equal(t, v.Err() == nil, back.Err() == nil, name)
 	}
 }
 

@@ -40,7 +40,7 @@ func vpcd(t testing.TB) string {
 				if _, err := io.ReadFull(conn, head); err != nil {
 					return
 				}
-				conn.Write([]byte{0, 1, 1, 0, 1, 4}) // power up, and its ATR
+				conn.Write([]byte{0, 1, 4, 0, 1, 1, 0, 1, 4}) // is it there still? power up, and its ATR
 				_, _ = io.Copy(io.Discard, conn)
 			}()
 		}
