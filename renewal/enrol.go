@@ -124,7 +124,11 @@ func (r *run) judgeNew(der []byte, csr *x509.CertificateRequest) error {
 	case !bytes.Equal(c.X509().RawSubject, csr.RawSubject):
 		return wrong("its subject is %s; wanted %s", c.Info().Subject, csr.Subject)
 	}
+	// A question, and so as of an instant: whether it is good when it comes to signing.
 	at := r.now()
+	if floor := r.clock.Floor(); at.Before(floor) {
+		at = floor // the clock was turned back since the renewal began
+	}
 	if nb := c.Info().NotBefore; !nb.Before(at) && nb.Before(at.Add(skew)) {
 		at = nb.Add(time.Second) // valid by the time the card was re-seated
 	}

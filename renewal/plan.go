@@ -53,7 +53,7 @@ func (p Plan) String() string {
 }
 
 // Plan looks at the card and says whether it can be renewed here, and how. Errors
-// are those of the card and of the journal.
+// are those of the card, of the journal and of the machine's state folder.
 func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	v, err := r.open(ctx)
 	if err != nil {
@@ -66,6 +66,9 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	}
 	hold, err := r.dir.Hold(v.names...)
 	if err != nil {
+		return Plan{}, err
+	}
+	if err := r.lookAtClock(); err != nil {
 		return Plan{}, err
 	}
 	return r.plan(v, j.last(), hold), nil
@@ -93,7 +96,7 @@ const textReseat = "This card waits to be taken out and put back in."
 
 func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	p := Plan{Serial: v.info.Serial, Label: v.info.Label}
-	p.Verdict = r.c.Guard.Judge(v.snapshot(r.simulated()), r.now())
+	p.Verdict = r.judgeNow(v.snapshot(r.simulated()))
 	if v.signing.Certificate != nil {
 		p.Old = v.signing.Certificate.Info()
 	}
@@ -109,6 +112,13 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	case last.reseated(hold): // finished but for the last line of its journal
 	case last != nil && !last.finished && !last.done[StepReseat]:
 		p.Resumes = last.next()
+		// By a clock that is behind the new certificate would not be valid yet, and the
+		// renewal be given up.
+		for _, f := range p.Verdict.Findings {
+			if f.Reason == guard.ClockBehind {
+				return no(Refusal, f.Text, f.Remedies...)
+			}
+		}
 		p.Asks = []string{"your passcode"}
 		p.Outcome, p.Text = Ready, "A renewal of this card was begun and goes on. "+atStep(p.Resumes)
 		return p

@@ -82,7 +82,7 @@ func TestPlans(t *testing.T) {
 			g, err := guard.New(guard.Config{Live: true})
 			require.NoError(t, err)
 			w.g = g
-		}, outcome: Refusal, says: "simulated"},
+		}, outcome: Refusal, says: "cannot sign prescriptions for patients"},
 		{name: "begun", then: func(_ *testing.T, w *world) { w.mustBegin(StepWrite) }, outcome: Ready, says: "Trying the new key"},
 		{name: "renewed, not re-seated", then: func(_ *testing.T, w *world) { w.mustRenew() }, outcome: ReseatCard, says: "was renewed", first: advisory.Reseat},
 		{name: "given up, not re-seated", then: func(t *testing.T, w *world) {

@@ -38,6 +38,10 @@ import (
 )
 
 // Config says what to renew, by which rules, and where. All but AsOf are needed.
+//
+// A renewal goes by the clock of this machine. Where that is behind the newest decision
+// that was recorded here it does not begin, and goes on only when the clock is right:
+// whatever Guard.Check says (see signing.LastRun).
 type Config struct {
 	Card     *signing.Card
 	Guard    *guard.Guard
@@ -54,6 +58,8 @@ type Renewer struct {
 	c   Config
 	dir state.Dir
 	now func() time.Time
+
+	clock *state.Clock // the floor under now, of dir; unused with AsOf
 
 	// crash lets tests stop a run at any side effect, as a crash would.
 	crash func(point string) error
@@ -89,7 +95,7 @@ func New(c Config) (*Renewer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("renewal: %w", err)
 	}
-	r.dir = dir
+	r.dir, r.clock = dir, dir.Clock()
 	return r, nil
 }
 
@@ -195,10 +201,34 @@ func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
 	if err != nil {
 		return fail(Refusal, "It cannot be told whether this card waits for the end of a renewal.", err, askIT, askRA, usePaper)
 	}
+	if err := r.lookAtClock(); err != nil {
+		return fail(Refusal, "It cannot be told whether the date and time of this computer are right.", err, askIT, usePaper)
+	}
 	r.mu.Lock()
 	r.last = v.info.Serial
 	r.mu.Unlock()
 	return &run{Renewer: r, v: v, j: j, id: v.id, p: j.last(), held: hold}, leave, nil
+}
+
+// lookAtClock reads what is known of the time. As of an instant nothing is asked.
+func (r *Renewer) lookAtClock() error {
+	if r.c.AsOf != nil {
+		return nil
+	}
+	if err := r.clock.Refresh(); err != nil {
+		return fmt.Errorf("renewal: it is not known whether the clock of this computer is behind: %w", err)
+	}
+	return nil
+}
+
+// judgeNow asks the guard about a card by this Renewer's clock. What is wrong with the
+// clock's floor was found before the card was touched, by lookAtClock.
+func (r *Renewer) judgeNow(s guard.Snapshot) guard.Verdict {
+	if r.c.AsOf != nil {
+		return r.c.Guard.Judge(s, r.now())
+	}
+	v, _ := signing.JudgeNow(r.c.Card, r.c.Guard, s, r.now())
+	return v
 }
 
 // snapshot is the view for the guard, without the hold.

@@ -249,17 +249,29 @@ func (r *run) step(ctx context.Context, step Step) error {
 	return r.write(done)
 }
 
-// record adds a line about renewal id to the decision record.
+// patience bounds the wait for another process that raises the clock floor.
+const patience = 10 * time.Second
+
+// record adds a line about renewal id to the decision record, and raises the clock
+// floor to now.
 func (r *run) record(id string, ev signing.Event, v guard.Verdict, cause string) error {
 	e := signing.EntryOf(ev, v)
 	e.Renewal, e.Cause = id, cause
 	if err := r.c.Recorder.Record(context.Background(), e); err != nil {
 		return fmt.Errorf("renewal: the decision could not be recorded; nothing further was done to the card: %w", err)
 	}
+	if r.c.AsOf != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.clock.Raise(ctx, r.now(), v.Certificate.NotAfter); err != nil {
+		return fmt.Errorf("renewal: the instant of the decision could not be kept for this computer's clock; nothing further was done to the card: %w", err)
+	}
 	return nil
 }
 
 // judge asks the guard about the card as it was last looked at.
 func (r *run) judge() guard.Verdict {
-	return r.c.Guard.Judge(r.v.snapshot(r.simulated()), r.now())
+	return r.judgeNow(r.v.snapshot(r.simulated()))
 }

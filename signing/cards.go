@@ -158,6 +158,7 @@ func (c CardsConfig) behindModule(ctx context.Context) ([]CardInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
+	readLastRun(dir)
 	var list []CardInfo
 	for _, x := range slots {
 		if !ofAPerson(x) {

@@ -3,7 +3,6 @@ package signing
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
@@ -48,14 +47,14 @@ func (s *Signer) endHoldInTurn(ctx context.Context) error {
 		}
 		return nil
 	default:
-		v := onlyHold(s.g, snap, s.now())
-		return s.record(ctx, EntryOf(EventRefused, v), v.Err())
+		v, _ := s.judge(snap, s.now())
+		v = onlyHold(v)
+		return s.record(ctx, EntryOf(EventRefused, v), v, v.Err())
 	}
 }
 
 // onlyHold is the verdict on a card, of which the hold alone is asked.
-func onlyHold(g *guard.Guard, s guard.Snapshot, at time.Time) guard.Verdict {
-	v := g.Judge(s, at)
+func onlyHold(v guard.Verdict) guard.Verdict {
 	var fs []guard.Finding
 	for _, f := range v.Findings {
 		if f.Check == guard.CheckHold {
@@ -100,7 +99,15 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 	if hold.ID != id || hold.Phase != state.Reseat || hold.Expect != d.pair.Certificate.Info().SHA256 {
 		return card.Errorf(card.Busy, "end the hold", "another renewal of the card began")
 	}
-	e := EntryOf(EventHoldEnded, s.g.Judge(s.unheld(d), s.now()))
+	// The end of a hold does not depend on the clock: what is wrong with it is recorded,
+	// and stops what is signed next.
+	v, unknown := s.judge(s.unheld(d), s.now())
+	if unknown == nil {
+		if err := s.keep(ctx, v); err != nil {
+			return err
+		}
+	}
+	e := EntryOf(EventHoldEnded, v)
 	e.Renewal = hold.ID
 	if hold.Card != d.names[0] {
 		e.Cause = "held_by_certificate" // under another name of the card, as another module words it

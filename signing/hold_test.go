@@ -472,7 +472,7 @@ func TestTheEndOfAHoldLooksAgainAfterThePasscode(t *testing.T) {
 func TestARecordOfTheJudgementWithoutTheHold(t *testing.T) {
 	g := builtin(t)
 	s := guard.Snapshot{Err: guard.ErrNoCard, Hold: guard.Hold{State: guard.HoldReseat}}
-	v := onlyHold(g, s, allowedAt)
+	v := onlyHold(g.Judge(s, allowedAt))
 	require.Len(t, v.Findings, 1)
 	assert.Equal(t, guard.OnHold, v.Findings[0].Reason)
 	assert.Equal(t, guard.DecisionRefused, v.Decision)

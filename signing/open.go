@@ -17,6 +17,10 @@
 // way to the key: a Card is opaque, and only documents that this module parsed can
 // be signed.
 //
+// A Signer judges by the clock of this machine, which must not be behind the newest
+// decision that was recorded here ([LastRun]): a clock that was turned back is
+// guard.ClockBehind, and undecided.
+//
 // A card that was renewed, or whose renewal was given up, is on hold until this or
 // another running process saw it taken out and put back and its passcode was
 // entered afresh ([Signer.EndHold]; Sign does the same when it meets such a card).
@@ -26,7 +30,8 @@
 //
 // Errors: a *guard.Refused or *guard.Undecided where the guard says no, which
 // carries the verdict; a *[CardError] where the card does; anything else is an
-// error of the document or the record. With each of them nothing was signed.
+// error of the document, the record or the machine's state folder. With each of them
+// nothing was signed.
 package signing
 
 import (

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +23,8 @@ type ask struct {
 	Card, State string // the file of the card or the record; the state folder
 	Do          string // sign, hold, or record
 	Hold        state.Hold
-	Otherwise   bool // through a module that words the card otherwise
+	Otherwise   bool      // through a module that words the card otherwise
+	Clock       time.Time // what the machine's clock shows there; zero: as of an instant
 }
 
 // told is what it answers.
@@ -85,16 +87,26 @@ func (a ask) answer() (out told) {
 	defer c.Close()
 	w := &world{at: allowedAt}
 	s, err := NewAsOf(c, builtin(failing{}), &memory{}, w.clock)
+	if err == nil && !a.Clock.IsZero() {
+		s, err = New(c, builtin(failing{}), &memory{})
+		s.now = func() time.Time { return a.Clock }
+	}
 	if err != nil {
 		panic(err)
 	}
 	if _, err := Sign(context.Background(), s, document(failing{}, "one")); err != nil {
 		out.Error = err.Error()
 		var refused *guard.Refused
-		if errors.As(err, &refused) {
-			for _, f := range refused.Verdict.Findings {
-				out.Reasons = append(out.Reasons, f.Reason)
-			}
+		var undecided *guard.Undecided
+		var v guard.Verdict
+		switch {
+		case errors.As(err, &refused):
+			v = refused.Verdict
+		case errors.As(err, &undecided):
+			v = undecided.Verdict
+		}
+		for _, f := range v.Findings {
+			out.Reasons = append(out.Reasons, f.Reason)
 		}
 	}
 	out.Signed, out.Asked = reached(sim, testcard.OpSign), len(p.requests())

@@ -28,6 +28,9 @@ type Signer struct {
 	rec  Recorder
 	dir  state.Dir
 	now  func() time.Time
+	asOf bool // now is a question, not the clock of the machine
+
+	clock *state.Clock // the floor under now, of dir
 
 	turn chan struct{} // whoever works on the card, or closes
 
@@ -61,7 +64,9 @@ var (
 	errClosed   = errors.New("signing: the signer was closed meanwhile; nothing was signed")
 )
 
-// New makes a Signer. A live guard and a simulated card do not go together.
+// New makes a Signer. It judges by the clock of this machine, which must not be behind
+// the newest decision that was recorded here, whether or not g has that floor (see
+// LastRun). A live guard and a simulated card do not go together.
 func New(c *Card, g *guard.Guard, r Recorder) (*Signer, error) {
 	switch {
 	case c == nil || card.TokenOf(c) == nil:
@@ -79,7 +84,7 @@ func New(c *Card, g *guard.Guard, r Recorder) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	s := &Signer{card: c, g: g, rec: r, dir: dir, now: time.Now, turn: make(chan struct{}, 1)}
+	s := &Signer{card: c, g: g, rec: r, dir: dir, now: time.Now, clock: clockOf(dir), turn: make(chan struct{}, 1)}
 	card.OnClose(c, s.Close)
 	return s, nil
 }
@@ -99,7 +104,7 @@ func NewAsOf(c *Card, g *guard.Guard, r Recorder, clock func() time.Time) (*Sign
 	case clock == nil:
 		return nil, errors.New("signing: no clock; wanted the instants to judge at")
 	}
-	s.now = clock
+	s.now, s.asOf = clock, true
 	return s, nil
 }
 
@@ -200,14 +205,14 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 	var none tbs.Signature
 	d, err := s.desk(ctx)
 	if err != nil {
-		v := s.g.Judge(s.unread(d, err), s.now())
+		v, _ := s.judge(s.unread(d, err), s.now())
 		if ctx.Err() != nil { // the card was not asked to the end
 			return none, v, s.notSigned(ctx, m, v, err)
 		}
 		return none, v, s.refuse(ctx, m, v, err)
 	}
 	if err := b.stays(d); err != nil {
-		v := s.g.Judge(s.snapshot(d), s.now())
+		v, _ := s.judge(s.snapshot(d), s.now())
 		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	var unsuited error
@@ -222,9 +227,12 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 			if snap.Hold.State == guard.HoldLogin {
 				snap.Hold = guard.Hold{}
 			}
-			v := s.g.Judge(snap, s.now())
-			if !v.Decision.Permits() {
+			v, unknown := s.judge(snap, s.now())
+			switch {
+			case !v.Decision.Permits():
 				return none, v, s.refuse(ctx, m, v, d.err)
+			case unknown != nil:
+				return none, v, s.notSigned(ctx, m, v, unknown)
 			}
 			if err := suits(ctx, d, m, accepts); err != nil {
 				return none, v, s.notSigned(ctx, m, v, err)
@@ -233,7 +241,7 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 		if err := s.login(ctx, d); err != nil {
 			err = card.Pulled(card.TokenOf(s.card), d.s.Insertion(), err)
 			s.drop()
-			v := s.g.Judge(s.snapshot(d), s.now())
+			v, _ := s.judge(s.snapshot(d), s.now())
 			if d.err != nil && errors.Is(err, d.err) {
 				return none, v, s.refuse(ctx, m, v, err)
 			}
@@ -251,7 +259,8 @@ func (s *Signer) signInTurn(ctx context.Context, m tbs.Message, accepts func(*x5
 func (s *Signer) onePermitted(d *desk) bool {
 	return slices.ContainsFunc(d.several, func(p card.Pair) bool {
 		snap := s.snapshot(&desk{s: d.s, info: d.info, names: d.names, pair: p})
-		return s.g.Judge(snap, s.now()).Decision.Permits()
+		v, err := s.judge(snap, s.now())
+		return err == nil && v.Decision.Permits()
 	})
 }
 
@@ -271,7 +280,7 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 		unsuited = fmt.Errorf("%w: %w", errUnsuitable, unbound)
 	}
 	// Judged directly before the key is used, with nobody else's code in between.
-	v := s.g.Judge(s.snapshot(d), at)
+	v, unknown := s.judge(s.snapshot(d), at)
 	switch {
 	case !v.Decision.Permits():
 		return none, v, s.refuse(ctx, m, v, nil)
@@ -279,6 +288,13 @@ func (s *Signer) signNow(ctx context.Context, m tbs.Message, d *desk, unsuited e
 		return none, v, s.notSigned(ctx, m, v, unsuited)
 	case lockErr != nil:
 		return none, v, s.notSigned(ctx, m, v, lockErr)
+	case unknown != nil:
+		return none, v, s.notSigned(ctx, m, v, unknown)
+	}
+	// Before the key is used: no crash leaves a signature that the clock can be turned
+	// back past.
+	if err := s.keep(ctx, v); err != nil {
+		return none, v, s.notSigned(ctx, m, v, err)
 	}
 	digest := tbs.Digest(m)
 	value, err := d.s.Sign(ctx, d.pair.ID, digest, tbs.Hash(m))
@@ -466,7 +482,7 @@ func (s *Signer) refuse(ctx context.Context, m tbs.Message, v guard.Verdict, cau
 	if cause != nil {
 		err = &unreadable{err, readError(cause)}
 	}
-	return s.record(ctx, entry(EventRefused, m, v), err)
+	return s.record(ctx, entry(EventRefused, m, v), v, err)
 }
 
 // unreadable is the verdict on a card that could not be read, whose text tells the
@@ -480,22 +496,29 @@ func (e *unreadable) Unwrap() []error { return []error{e.verdict, e.cause} }
 func (s *Signer) notSigned(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
 	e := entry(EventNotSigned, m, v)
 	e.Cause = causeName(cause)
-	return s.record(ctx, e, cause)
+	return s.record(ctx, e, v, cause)
 }
 
 // unfinished records that a signature did not pass its document's own checks.
 func (s *Signer) unfinished(ctx context.Context, m tbs.Message, v guard.Verdict, cause error) error {
 	e := entry(EventNotSigned, m, v)
 	e.Cause = "format"
-	return s.record(ctx, e, cause)
+	return s.record(ctx, e, v, cause)
 }
 
-// record stores e also when ctx has ended, and adds its failure to err.
-func (s *Signer) record(ctx context.Context, e Entry, err error) error {
+// record stores e, made of v, also when ctx has ended, raises the clock floor to it, and
+// adds what fails to err.
+func (s *Signer) record(ctx context.Context, e Entry, v guard.Verdict, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if rerr := s.rec.Record(ctx, e); rerr != nil {
-		return errors.Join(err, fmt.Errorf("signing: the decision could not be recorded: %w", rerr))
+		err = errors.Join(err, fmt.Errorf("signing: the decision could not be recorded: %w", rerr))
+	}
+	if errors.Is(err, errClockUnknown) { // and so cannot be raised
+		return err
+	}
+	if kerr := s.keep(ctx, v); kerr != nil {
+		err = errors.Join(err, kerr)
 	}
 	return err
 }
@@ -511,6 +534,8 @@ func causeName(err error) string {
 		return "cancelled"
 	case errors.Is(err, errUnsuitable):
 		return "unsuitable"
+	case errors.Is(err, errClockUnknown):
+		return "clock_unknown"
 	}
 	return "error"
 }

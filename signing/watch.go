@@ -44,6 +44,7 @@ type watcher struct {
 func watch(h *card.Handle, dir state.Dir) {
 	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, every: holdEvery, out: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(context.Background())
+	readLastRun(dir)
 	w.take(ctx, w.t.Presence())
 	var running sync.WaitGroup
 	running.Go(func() { w.follow(ctx) })
@@ -95,6 +96,7 @@ func (w *watcher) tick(ctx context.Context) {
 			return
 		case <-t.C:
 			w.glance(ctx)
+			readLastRun(w.dir)
 		}
 	}
 }

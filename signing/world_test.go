@@ -110,6 +110,7 @@ type setUp struct {
 	config testcard.Config
 	sim    *testcard.Card
 	token  func(card.Token) card.Token
+	dir    state.Dir // zero: a new one
 }
 
 func newWorld(t *testing.T, how ...func(*setUp)) *world {
@@ -123,6 +124,9 @@ func newWorld(t *testing.T, how ...func(*setUp)) *world {
 	}
 	w := &world{t: t, sim: u.sim, id: idOf("c0ffee"), dir: state.At(filepath.Join(t.TempDir(), "state")),
 		person: &person{pin: thePIN}, rec: &memory{}, at: allowedAt}
+	if u.dir != (state.Dir{}) {
+		w.dir = u.dir
+	}
 	token := w.sim.Token()
 	if u.token != nil {
 		token = u.token(token)

@@ -16,6 +16,14 @@ import (
 	rig "github.com/rxguard/rxguard/internal/testcard/modules"
 )
 
+func init() {
+	sessionsOf = func(m *Module) int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.opened)
+	}
+}
+
 // A module that closes the sessions of a card that was taken out may give their
 // handles to the next ones, of another card too.
 func TestASessionThatTheModuleClosedDoesNotCloseTheOneThatHasItsHandle(t *testing.T) {

@@ -55,7 +55,7 @@ func transient(error) bool { return false }
 // something below it does not exist: here that is an error of its own (ENOTDIR).
 func isFile(string) bool { return false }
 
-const keepsLocks = true
+const keepsOpen = true
 
 func tryShared(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil }
 

@@ -87,8 +87,8 @@ func isFile(path string) bool {
 	return err == nil && !i.IsDir()
 }
 
-// keepsLocks: an open file would stay in the way of whoever removes the folder.
-const keepsLocks = false
+// keepsOpen: an open file would stay in the way of whoever removes the folder.
+const keepsOpen = false
 
 func tryShared(*os.File) bool { return false }
 

@@ -13,19 +13,29 @@ import (
 // of it and one more, by which the caller tells that it is longer. It keeps nobody
 // from doing so, on Windows neither.
 func ReadFile(path string, max int64) ([]byte, error) {
+	f, b, err := readOpen(path, max)
+	if err != nil {
+		return nil, err
+	}
+	_ = f.Close()
+	return b, nil
+}
+
+// readOpen is ReadFile, and leaves the file open.
+func readOpen(path string, max int64) (*os.File, []byte, error) {
 	var f *os.File
 	if err := patiently(time.Sleep, transient, func() (err error) {
 		f, err = open(path)
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		_ = f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return b, nil
+	return f, b, nil
 }
 
 // WriteFile replaces a file as a whole, synced. Where another process reads it just

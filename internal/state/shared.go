@@ -43,7 +43,7 @@ func (l *SharedLock) again() bool {
 
 // keep opens the lock's file for the next time.
 func (l *SharedLock) keep() {
-	if !keepsLocks {
+	if !keepsOpen {
 		return
 	}
 	f, err := os.Open(l.d.lockFile(l.name))

@@ -1,7 +1,7 @@
 // Package state is what this module keeps for the whole machine, whoever runs it:
-// the holds that keep a card from signing until it was re-seated, and the locks of
-// cards. Renewal writes holds; the Signer reads them for every signature and
-// ends one when its conditions are met.
+// the holds that keep a card from signing until it was re-seated, the locks of cards,
+// and the clock floor. Renewal writes holds; the Signer reads them for every signature
+// and ends one when its conditions are met.
 //
 // A card has several names here, because two PKCS#11 modules word one card's maker,
 // model and serial number differently: the one that the module in use makes of those
@@ -9,6 +9,20 @@
 // modules read alike. A hold is kept in a file for each of its names, so that looking
 // one up opens a file for each name of a card, however many holds there are, and a
 // file that is damaged stops the card that goes by its name and no other.
+//
+// The clock floor ([Clock]) tells when the newest decision about a card was recorded
+// here, in the file clock.json: a clock that shows less was turned back. It is the start
+// of the minute before, and so written once a minute at most; a clock that is set right
+// by less than a minute is not found behind, one that is turned back by two or more is.
+// It only goes forward. What cannot be read is not known, which is an error
+// that names the file, and nothing is signed; a file that is not there is no floor,
+// so whoever may remove files from the folder is trusted with it.
+//
+// A clock that is wrong goes into the floor too, and what is right then is behind it.
+// One that shows more than a year after the end of the card's certificate does not: no
+// card bears it out. For one that is less far in the future, whoever looks after the
+// machine sets it right and removes clock.json, which each such refusal names; running
+// programs go on at once. Until then nothing is signed and paper is the way out.
 //
 // The folder is fixed (see [Machine]) so that every process of the machine, and a
 // second vendor's application, honours the same holds. Only simulated cards and
@@ -160,19 +174,27 @@ func parseHold(b []byte) (*Hold, error) {
 	if len(b) > maxHold {
 		return nil, fmt.Errorf("it is longer than %d bytes", maxHold)
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
 	var h Hold
-	if err := dec.Decode(&h); err != nil {
+	if err := strictJSON(b, &h); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows its JSON object")
 	}
 	if h.Version != holdVersion {
 		return nil, fmt.Errorf("it has version %d; this program knows %d", h.Version, holdVersion)
 	}
 	return &h, h.check()
+}
+
+// strictJSON reads one JSON value without unknown fields.
+func strictJSON(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows its JSON object")
+	}
+	return nil
 }
 
 // SetHold writes a hold under each of its names, durably: when it returns nil, the

@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		unlock, err = d.Lock(ctx, "card", true)
 	case "renewal":
 		unlock, err = d.TryRenewal(ctx, "card")
+	case "clock":
+		unlock, err = d.Lock(ctx, "clock", true)
+	case "raises": // the clock floor, by a minute each
+		unlock, err = func() {}, raiseAgainAndAgain(d)
 	}
 	if err != nil {
 		fmt.Println(err)
