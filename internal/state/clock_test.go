@@ -200,7 +200,7 @@ func TestAClockFloorThatIsTakenAwayIsNone(t *testing.T) {
 
 func TestWithoutAFolderTheClockFloorIsInMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("needs a folder in which root can make none: /proc of Linux")
+		t.Skip("of Linux alone: its /proc is a folder in which nobody can make one, root neither")
 	}
 	c := At("/proc/rxguard/state").Clock()
 	require.NoError(t, c.Raise(t.Context(), aRun, theEnd))
