@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/big"
 	"testing"
@@ -28,12 +27,7 @@ func TestACertificateThatWaitedIsJudgedAgain(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			w := newWorld(t)
 			r := w.renewer()
-			r.crash = func(p string) error {
-				if p == point {
-					return errors.New("crash")
-				}
-				return nil
-			}
+			r.crash = crashAt(point)
 			_, err := r.Renew(t.Context(), nil)
 			require.Error(t, err)
 

@@ -1,7 +1,6 @@
 package renewal
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -109,12 +108,7 @@ func TestByAClockThatIsBehindNoRenewalGoesOn(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			w := newWorld(t)
 			r := w.byClock()
-			r.crash = func(p string) error {
-				if p == point {
-					return errors.New("crash")
-				}
-				return nil
-			}
+			r.crash = crashAt(point)
 			_, err := r.Renew(t.Context(), nil)
 			require.Error(t, err)
 			before, asked := len(w.ops(changes...)), w.ca.asked()

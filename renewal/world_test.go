@@ -641,3 +641,13 @@ type readerSession struct {
 }
 
 func (s readerSession) Insertion() uint64 { return s.insertion }
+
+// crashAt stops a run at a point, as a crash would.
+func crashAt(point string) func(string) error {
+	return func(p string) error {
+		if p == point {
+			return errors.New("crash")
+		}
+		return nil
+	}
+}
