@@ -28,6 +28,8 @@ func (g *giveUp) Unwrap() error { return g.err }
 const (
 	whyAsked         = "on_request"
 	whyCannot        = "card_cannot"
+	whyFull          = "card_full"
+	whyNotReplaced   = "not_replaced"
 	whyKeepsOld      = "card_cannot_remove"
 	whyRejected      = "rejected"
 	whyWrong         = "wrong_certificate"
@@ -41,6 +43,8 @@ const (
 var whyText = map[string]string{
 	whyAsked:         "The renewal was given up.",
 	whyCannot:        "This card cannot be renewed here.",
+	whyFull:          textFull,
+	whyNotReplaced:   textFull,
 	whyKeepsOld:      "This card cannot remove its old certificate.",
 	whyRejected:      "The renewal service said no.",
 	whyWrong:         "The renewal service sent a certificate that is not for this card. It is not used.",
@@ -58,9 +62,11 @@ func (r *run) ends(err error) *giveUp {
 	switch {
 	case errors.As(err, &up):
 		return up
-	case r.p.begun[StepSwitch]:
+	case r.p.begun[StepSwitch], r.p.done[StepReplace]: // it can only be finished
 		return nil
-	case noRoomFor(err):
+	case card.IsKind(err, card.Full):
+		return &giveUp{whyFull, err}
+	case cannot(err):
 		return &giveUp{whyCannot, err}
 	case errors.As(err, &ee) && ee.Kind == Rejected:
 		return &giveUp{whyRejected, err}
@@ -98,7 +104,11 @@ func (r *run) result(o Outcome, text string, rs ...advisory.Remedy) Result {
 func (r *run) stopped(cause error) (Result, error) {
 	cause = card.Pulled(card.TokenOf(r.c.Card), r.v.s.Insertion(), cause)
 	begun := r.p != nil && !r.p.finished
-	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), waysOn(cause, begun)...)
+	more := []advisory.RemedyKind{advisory.Portal, advisory.ServiceDesk}
+	if begun { // the portal would change a card that this renewal works on
+		more = more[1:]
+	}
+	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), noticed(r.judge(), waysOn(cause, begun), more...)...)
 	if begun {
 		res.Text = "The renewal stopped before it was finished. " + atStep(res.Step) + " " + advice(cause)
 		if h, err := r.dir.Hold(r.v.names...); h != nil || err != nil {
@@ -145,7 +155,7 @@ func (r *run) giveUp(ctx context.Context, up *giveUp) (Result, error) {
 		}
 		return r.stopped(err)
 	}
-	res := r.result(NotOffered, whyText[up.why], askRA, askIT, usePaper)
+	res := r.result(NotOffered, whyText[up.why], noticed(r.judge(), []advisory.Remedy{askRA, askIT, usePaper}, advisory.ServiceDesk)...)
 	switch up.why {
 	case whyAsked:
 		res.Outcome, res.Remedies = GivenUp, []advisory.Remedy{askRA, usePaper}
@@ -189,7 +199,7 @@ func withReseat(rs []advisory.Remedy) []advisory.Remedy {
 func (r *run) putBack(ctx context.Context) error {
 	hard := context.WithoutCancel(ctx)
 	ours := slices.ContainsFunc(r.v.objects, func(o card.Object) bool { return bytes.Equal(o.ID, r.p.plan.NewID) })
-	if ours && r.signsWithout(r.p.plan.NewID) {
+	if ours && !r.p.replaces() && r.signsWithout(r.p.plan.NewID) {
 		if hold, err := r.dir.Hold(r.v.names...); err != nil {
 			return err
 		} else if hold == nil {
@@ -239,7 +249,9 @@ var (
 // again, with its old certificate and judged as ever, once it was re-seated: the
 // outcome is then ReseatCard, or GivenUp where the card was not touched yet, and
 // the error nil. It asks for the passcode where something is to be removed. Every
-// other end is an *Error.
+// other end is an *Error; one with the outcome GivenUp is of a card whose old pair had
+// been given up for the new one already, and which the Registration Authority must
+// renew.
 func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 	run, leave, err := r.enter(ctx)
 	if err != nil {
@@ -259,7 +271,7 @@ func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 	case p.begun[StepSwitch]:
 		return ended(run.result(Refusal, "This renewal can only go on: the old certificate is being replaced.", again, askRA), errPastSwitch)
 	}
-	if p.begun[StepKey] {
+	if p.begun[StepKey] || p.begun[StepReplace] {
 		if err := run.login(ctx); err != nil {
 			return run.stopped(err)
 		}

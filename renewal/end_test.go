@@ -215,10 +215,10 @@ func TestALockedCardIsAbandonedWhenItIsUnlocked(t *testing.T) {
 }
 
 func TestEveryReasonToGiveUpHasItsText(t *testing.T) {
-	for _, why := range []string{whyAsked, whyCannot, whyKeepsOld, whyRejected, whyWrong, whyAffectedAgain, whyExpired, whyNotYetValid, whyJudged, whyChanged} {
+	for _, why := range []string{whyAsked, whyCannot, whyFull, whyNotReplaced, whyKeepsOld, whyRejected, whyWrong, whyAffectedAgain, whyExpired, whyNotYetValid, whyJudged, whyChanged} {
 		assert.NotEmpty(t, whyText[why], why)
 	}
-	assert.Len(t, whyText, 10)
+	assert.Len(t, whyText, 12)
 	for k := Unreachable; k <= WrongCertificate; k++ {
 		assert.NotEmpty(t, enrolAdvice[k])
 		assert.NotEmpty(t, enrolText[k])

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -30,6 +31,26 @@ func (r *run) probe(ctx context.Context) error {
 		return nil
 	}
 	return r.ask(ctx, func(t *Transport) error { return pr.Probe(ctx, t) })
+}
+
+// reach asks an authority that can be probed whether it answers, before the person is
+// asked for anything. The card does not authenticate: a server that wants it to is
+// there.
+func (r *Renewer) reach(ctx context.Context) error {
+	pr, ok := r.c.Enroller.(Prober)
+	if !ok {
+		return nil
+	}
+	err := pr.Probe(ctx, &Transport{now: r.now})
+	var refused *EnrolError
+	var alert *net.OpError
+	switch {
+	case errors.As(err, &alert) && alert.Op == "remote error": // a TLS alert, RFC 8446 6.2
+		return nil
+	case errors.As(err, &refused) && refused.Kind == Rejected:
+		return nil
+	}
+	return err
 }
 
 // asked is the request as the authority gets it, the same in each repetition.
@@ -162,7 +183,7 @@ func (r *run) judgeNew(der []byte, csr *x509.CertificateRequest) error {
 // sign with c and log in as before.
 func (r *run) fits(c *guard.Certificate) error {
 	after := slices.DeleteFunc(slices.Clone(r.v.objects), func(o card.Object) bool {
-		return bytes.Equal(o.ID, r.p.plan.OldID) || o.Class == card.CertificateObject && bytes.Equal(o.ID, r.p.plan.NewID)
+		return bytes.Equal(o.ID, r.p.plan.OldID) && !r.p.replaces() || o.Class == card.CertificateObject && bytes.Equal(o.ID, r.p.plan.NewID)
 	})
 	after = append(after, card.Object{Class: card.CertificateObject, ID: r.p.plan.NewID, DER: c.X509().Raw})
 	p, err := card.SigningPair(after)

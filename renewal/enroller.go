@@ -23,7 +23,9 @@ type Enroller interface {
 }
 
 // Prober is an Enroller that can tell whether the authority answers, before the
-// card is changed.
+// card is changed. Probe changes nothing. It is called first for the plan, when t has
+// no client authentication, and again when the passcode was entered. Its errors are
+// those of Enrol.
 type Prober interface {
 	Probe(ctx context.Context, t *Transport) error
 }

@@ -24,6 +24,7 @@ type Step string
 const (
 	StepPlanned Step = "planned"  // the plan is on disk; nothing was touched
 	StepHold    Step = "hold"     // the card signs nothing from here on
+	StepReplace Step = "replace"  // the old pair given up for the new key, where there is no room for both
 	StepKey     Step = "key"      // a key pair in a container of its own
 	StepRequest Step = "request"  // the request, signed by the new key
 	StepEnrol   Step = "enrol"    // the authority's certificate, judged
@@ -37,8 +38,10 @@ const (
 	StepGivenUp Step = "given_up" // ended without a new certificate
 )
 
-// Steps are the steps of a renewal in their order.
-var Steps = []Step{StepPlanned, StepHold, StepKey, StepRequest, StepEnrol, StepWrite, StepProve, StepConfirm, StepSwitch, StepRetire, StepReseat, StepDone}
+// Steps are the steps of a renewal in their order. A renewal that gives up the old
+// pair first has StepReplace and none of StepKey, StepSwitch and StepRetire; every
+// other one has these and not StepReplace.
+var Steps = []Step{StepPlanned, StepHold, StepReplace, StepKey, StepRequest, StepEnrol, StepWrite, StepProve, StepConfirm, StepSwitch, StepRetire, StepReseat, StepDone}
 
 // Act says which half of a step a journal entry is.
 type Act string
@@ -67,7 +70,10 @@ type JournalEntry struct {
 	OldID          []byte `json:"old_id,omitempty"`          // planned: CKA_ID of the pair to renew
 	OldCertificate string `json:"old_certificate,omitempty"` // planned: its SHA-256
 	NewID          []byte `json:"new_id,omitempty"`          // planned: CKA_ID of the new container
-	NewLabel       string `json:"new_label,omitempty"`       // planned
+	// OldKey is set where the new pair takes the place of the old one, in the same
+	// container: the SHA-256 of the old key's SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
+	OldKey   string `json:"old_key,omitempty"`   // planned
+	NewLabel string `json:"new_label,omitempty"` // planned
 
 	CSR         []byte    `json:"csr,omitempty"`         // request: DER
 	Certificate []byte    `json:"certificate,omitempty"` // enrol: DER
@@ -246,14 +252,18 @@ func follows(before []JournalEntry, e JournalEntry) error {
 		switch {
 		case e.Act != Done || e.Renewal == "" || len(e.OldID) == 0 || len(e.NewID) == 0 || e.OldCertificate == "":
 			return errors.New("it begins a renewal without saying of what")
-		case bytes.Equal(e.OldID, e.NewID):
-			return errors.New("it puts the new key in the container of the old one")
+		case bytes.Equal(e.OldID, e.NewID) && e.OldKey == "":
+			return errors.New("it puts the new key in the container of the old one without saying so")
+		case !bytes.Equal(e.OldID, e.NewID) && e.OldKey != "":
+			return errors.New("it says that the new key takes the place of the old one, and names another container")
 		case p != nil && !p.finished:
 			return errors.New("it begins a renewal before the last one ended")
 		}
 		return nil
 	case p == nil || p.finished || e.Renewal != p.id:
 		return errors.New("it is of a renewal that was not begun")
+	case !p.has(e.Step):
+		return fmt.Errorf("step %s is none of this renewal", e.Step)
 	case p.done[e.Step], e.Act == Intent && p.begun[e.Step]:
 		return fmt.Errorf("it is the second %s of step %s", e.Act, e.Step)
 	case e.Act == Done && !p.begun[e.Step] && e.Step != StepDone:
@@ -360,13 +370,34 @@ func (j *journal) last() *progress {
 	return p
 }
 
+// replaces tells whether the new pair takes the place of the old one.
+func (p *progress) replaces() bool { return p.plan.OldKey != "" }
+
+// has tells whether a step is one of this renewal.
+func (p *progress) has(s Step) bool { return hasStep(p.replaces(), s) }
+
+// hasStep tells whether a step is one of a renewal that replaces the old pair, or of
+// one that makes the new pair beside it.
+func hasStep(replaces bool, s Step) bool {
+	switch s {
+	case StepReplace:
+		return replaces
+	case StepKey, StepSwitch, StepRetire:
+		return !replaces
+	}
+	return true
+}
+
+// hasNewKey tells whether the new key was made and read back.
+func (p *progress) hasNewKey() bool { return p.done[StepKey] || p.done[StepReplace] }
+
 // next is the first step that is not done; StepDone when only the re-seat is left.
 func (p *progress) next() Step {
 	if p.givenUp {
 		return StepGivenUp
 	}
 	for _, s := range Steps {
-		if !p.done[s] {
+		if p.has(s) && !p.done[s] {
 			return s
 		}
 	}

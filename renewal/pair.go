@@ -3,9 +3,11 @@ package renewal
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
@@ -59,7 +61,6 @@ func never(error) bool { return false }
 func cannot(err error) bool {
 	return card.IsKind(err, card.Unsupported) || card.IsKind(err, card.ReadOnly)
 }
-func noRoomFor(err error) bool { return cannot(err) || card.IsKind(err, card.Full) }
 
 // makeKey makes the new pair in a container of its own, or adopts the one that an
 // earlier run made. Half a pair, from a card that lost power, is made anew.
@@ -86,6 +87,67 @@ func (r *run) makeKey(ctx context.Context) error {
 	return err
 }
 
+var errNotReplaced = errors.New("renewal: nobody said yes to giving up the old pair before there is a new certificate")
+
+// consent asks whether the old pair may be given up, once in a run.
+func (r *run) consent(ctx context.Context, p Plan) error {
+	if r.yes {
+		return nil
+	}
+	if r.c.Replace == nil {
+		return errNotReplaced
+	}
+	yes, err := card.Ask(ctx, func() (bool, error) { return r.c.Replace(ctx, p) }, nil)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNotReplaced, err)
+	case !yes:
+		return errNotReplaced
+	}
+	r.yes = true
+	return nil
+}
+
+// replaceKey makes the new pair in the old one's place, or adopts the one that an
+// earlier run made. As long as the old pair is there it wants an authority that has
+// just answered, and a yes.
+func (r *run) replaceKey(ctx context.Context) error {
+	if _, err := r.newKey(ctx); err == nil {
+		return nil
+	}
+	if r.oldCertificate() != nil {
+		if err := r.consent(ctx, r.plan(r.v, r.p, r.held)); err != nil {
+			if errors.Is(err, errNotReplaced) {
+				err = &giveUp{whyNotReplaced, err}
+			}
+			return err
+		}
+		if err := r.probe(ctx); err != nil {
+			return err
+		}
+	}
+	spec := card.KeySpec{ID: r.p.plan.NewID, Label: r.p.plan.NewLabel, Bits: 2048, Over: true}
+	if _, err := r.v.s.Generate(context.WithoutCancel(ctx), spec); err != nil {
+		return err
+	}
+	if err := r.v.look(ctx); err != nil {
+		return err
+	}
+	_, err := r.newKey(ctx)
+	return err
+}
+
+// keyDigest names a public key: SHA-256 of its SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
+func keyDigest(pub crypto.PublicKey) string {
+	spki, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return ""
+	}
+	return sumOfDER(spki)
+}
+
 // newKey is the card's new key, which signs the request and the challenge.
 func (r *run) newKey(ctx context.Context) (*cardKey, error) {
 	private := r.find(card.PrivateKeyObject, r.p.plan.NewID)
@@ -100,6 +162,9 @@ func (r *run) newKey(ctx context.Context) (*cardKey, error) {
 	}
 	if k.pub == nil {
 		return nil, card.Errorf(card.NotFound, "find", "the public half of the new key, CKA_ID %x", r.p.plan.NewID)
+	}
+	if r.p.replaces() && keyDigest(k.pub) == r.p.plan.OldKey {
+		return nil, card.Errorf(card.NotFound, "find", "the new key: CKA_ID %x has the old one still", r.p.plan.NewID)
 	}
 	k.login, k.each = r.askAgain, private[0].AlwaysAuthenticate
 	return k, nil
@@ -247,7 +312,7 @@ var errChanged = errors.New("renewal: another program changed the card while its
 // its new key is gone or another one, or the card has a third certificate to sign
 // with.
 func (r *run) changed() bool {
-	if r.p.done[StepKey] {
+	if r.p.hasNewKey() {
 		k, err := r.newKey(context.Background())
 		if err != nil {
 			return true

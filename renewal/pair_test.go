@@ -151,15 +151,16 @@ func TestACardThatCannotBeRenewedKeepsItsOldPair(t *testing.T) {
 	for _, x := range []struct {
 		name string
 		card testcard.Config
+		as   func(card.Token) card.Token
 		kind card.Kind
 	}{
-		{"read-only", testcard.Config{ReadOnly: true}, card.ReadOnly},
-		{"makes no keys", testcard.Config{NoGenerate: true}, card.Unsupported},
-		{"removes nothing", testcard.Config{NoDestroy: true}, card.Unsupported},
+		{"read-only", testcard.Config{ReadOnly: true}, nil, card.ReadOnly},
+		{"makes no keys, and says so only when it is to", testcard.Config{NoGenerate: true}, silentAboutKeys, card.Unsupported},
+		{"removes nothing", testcard.Config{NoDestroy: true}, nil, card.Unsupported},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			x.card.Serial = "c0ffee"
-			w := newWorld(t, func(u *setUp) { u.card = x.card })
+			w := newWorld(t, func(u *setUp) { u.card, u.as = x.card, x.as })
 			res, err := w.renewer().Renew(t.Context(), nil)
 			e := ends(t, res, err, NotOffered, "cannot be renewed here", "put it back in")
 			assert.True(t, card.IsKind(e, x.kind))

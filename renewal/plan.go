@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ type Plan struct {
 	Asks     []string              `json:"asks,omitempty"` // of the person
 	Needs    []string              `json:"needs,omitempty"`
 	Takes    time.Duration         `json:"takes_ns,omitempty"` // on a real card, about
+	// Destructive: the card has no room for a new pair beside the old one, which is given
+	// up before there is a new certificate. Config.Replace is asked first.
+	Destructive bool `json:"destructive,omitempty"`
 	// Resumes is the step where an unfinished renewal of this card goes on.
 	Resumes Step `json:"resumes,omitempty"`
 }
@@ -52,8 +56,10 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// Plan looks at the card and says whether it can be renewed here, and how. Errors
-// are those of the card, of the journal and of the machine's state folder.
+// Plan looks at the card and says whether it can be renewed here, and how. An Enroller
+// that is a Prober is asked whether the authority answers, without the card's key;
+// where it does not the outcome is Resumable. Errors are those of the card, of the
+// journal and of the machine's state folder, and ctx's.
 func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	v, err := r.open(ctx)
 	if err != nil {
@@ -71,7 +77,38 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	if err := r.lookAtClock(); err != nil {
 		return Plan{}, err
 	}
-	return r.plan(v, j.last(), hold), nil
+	p, err := r.planned(ctx, v, j.last(), hold)
+	if ctx.Err() != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+// planned is plan, and for a renewal that could begin whether the authority answers:
+// the error is why not.
+func (r *Renewer) planned(ctx context.Context, v *view, last *progress, hold *state.Hold) (Plan, error) {
+	p := r.plan(v, last, hold)
+	if p.Outcome != Ready || p.Resumes != "" {
+		return p, nil
+	}
+	err := r.reach(ctx)
+	if err == nil {
+		return p, nil
+	}
+	return Plan{
+		Outcome: Resumable, Text: "The renewal did not begin. The card was not changed. " + advice(err),
+		Remedies: noticed(p.Verdict, waysOn(err, false), advisory.Portal, advisory.ServiceDesk),
+		Serial:   p.Serial, Label: p.Label, Old: p.Old, Verdict: p.Verdict,
+	}, err
+}
+
+// full is a plan of a card without room for a second pair, whose old one stays.
+func full(p Plan) Plan {
+	return Plan{
+		Outcome: NotOffered, Text: textFull + " The card was not changed.",
+		Remedies: noticed(p.Verdict, []advisory.Remedy{askRA, usePaper}, advisory.Portal, advisory.ServiceDesk),
+		Serial:   p.Serial, Label: p.Label, Old: p.Old, Verdict: p.Verdict,
+	}
 }
 
 // plan is the decision, a pure function of the card, the journal, the hold, the
@@ -91,6 +128,8 @@ func (r *Renewer) plan(v *view, last *progress, hold *state.Hold) Plan {
 func elsewhere(v *view, h *state.Hold) bool { return h != nil && h.Card != v.id }
 
 const textElsewhere = "A renewal of this card was begun with other card software. Go on with that software, or give the renewal up."
+
+const textFull = "The card has no room for a new key beside the old one."
 
 const textReseat = "This card waits to be taken out and put back in."
 
@@ -145,24 +184,38 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 			return no(Refusal, f.Text, f.Remedies...)
 		}
 	}
+	// What the portal can do for the card, too, is said where it can.
+	desk, portal := []advisory.RemedyKind{advisory.ServiceDesk}, []advisory.RemedyKind{advisory.Portal, advisory.ServiceDesk}
+	notOffered := func(text string, more []advisory.RemedyKind) Plan {
+		return no(NotOffered, text, noticed(p.Verdict, []advisory.Remedy{askRA, usePaper}, more...)...)
+	}
+	given := func(why string) bool { // an earlier renewal of the same certificate ended so
+		return last != nil && last.givenUp && last.why == why && last.plan.OldCertificate == p.Old.SHA256
+	}
+	_, canAsk := r.c.Enroller.(Prober)
+	noRoom := v.info.Room == 0 || given(whyFull)
 	switch {
 	case !affected:
 		return no(NotNeeded, "Nothing asks for the renewal of this card. It was left alone.")
 	case forbidden != "":
-		return no(NotOffered, "The notice "+forbidden+" wants this card renewed in person.", askRA, usePaper)
-	case last != nil && last.givenUp && last.why == whyAffectedAgain && last.plan.OldCertificate == p.Old.SHA256:
+		return notOffered("The notice "+forbidden+" wants this card renewed in person.", desk)
+	case given(whyAffectedAgain):
 		// Asking again would be a loop.
-		return no(NotOffered, "The last renewal of this card brought a certificate that is affected too. It must be renewed in person.", askRA, usePaper)
+		return notOffered("The last renewal of this card brought a certificate that is affected too. It must be renewed in person.", desk)
 	case v.aerr != nil:
-		return no(NotOffered, "This card has nothing to log in to the renewal service with.", askRA, usePaper)
+		return notOffered("This card has nothing to log in to the renewal service with.", desk)
 	case r.now().After(v.auth.Certificate.Info().NotAfter):
-		return no(NotOffered, "This card can no longer log in to the renewal service. It must be renewed in person.", askRA, usePaper)
+		return notOffered("This card can no longer log in to the renewal service. It must be renewed in person.", desk)
 	case bytes.Equal(v.auth.ID, v.signing.ID):
-		return no(NotOffered, "On this card logging in and signing share one container, so it cannot be renewed here.", askRA, usePaper)
+		return notOffered("On this card logging in and signing share one container, so it cannot be renewed here.", portal)
 	case !bytes.Equal(v.auth.Certificate.X509().RawSubject, v.signing.Certificate.X509().RawSubject):
-		return no(NotOffered, "The card's two certificates name different people, so it cannot be renewed here.", askRA, usePaper)
-	case v.info.Room == 0:
-		return no(NotOffered, "The card has no room for a new key beside the old one. Nothing was changed.", askRA, usePaper)
+		return notOffered("The card's two certificates name different people, so it cannot be renewed here.", desk)
+	case r.c.Window > 0 && r.now().Before(p.Old.NotAfter.Add(-r.c.Window)):
+		return notOffered("The renewal service renews this card only from "+p.Old.NotAfter.Add(-r.c.Window).UTC().Format("2 January 2006")+" on. Until then it must be renewed in person.", desk)
+	case v.info.NoKeyPairs:
+		return notOffered("This card, or its software, makes no new keys, so it cannot be renewed here.", portal)
+	case noRoom && (r.c.Replace == nil || !canAsk):
+		return full(p)
 	}
 	p.Outcome, p.Text = Ready, fmt.Sprintf("Card %s, serial %s, will get a new signing certificate.", v.info.Label, v.info.Serial)
 	p.Creates = []string{"a new RSA-2048 key pair in a container of its own", "a new signing certificate"}
@@ -171,9 +224,13 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	if v.signing.AlwaysAuthenticate {
 		p.Asks[0] = "your passcode, up to three times"
 	}
-	p.Needs = []string{"the card stays in the reader", "the enrolment server answers"}
-	for _, d := range typical {
-		p.Takes += d
+	if p.Destructive = noRoom; noRoom {
+		p.Text += " The card has no room for the new key beside the old one: if the renewal fails half way, the card cannot sign until it is finished, or until your Registration Authority has renewed it."
+		p.Creates[0] = "a new RSA-2048 key pair in the old one's place"
+		p.Removes[0] = "the old certificate (serial " + p.Old.Serial + ") and its key, before there is a new certificate"
+		p.Asks = slices.Insert(p.Asks, 1, "a yes to giving up the old key first")
 	}
+	p.Needs = []string{"the card stays in the reader", "the enrolment server answers"}
+	p.Takes = takes(noRoom)
 	return p
 }

@@ -1,9 +1,13 @@
 package renewal
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,6 +64,7 @@ func TestPlans(t *testing.T) {
 		{name: "affected soon", how: func(u *setUp) { u.notice.blockFrom = "2031-06-01T00:00:00Z" }, outcome: Ready},
 		{name: "the notice wants it in person", how: func(u *setUp) { u.notice.mayNot = true }, outcome: NotOffered, says: "cards-of-may-2031", first: advisory.RegistrationAuthority},
 		{name: "full", how: func(u *setUp) { u.card.Containers = 2 }, outcome: NotOffered, says: "no room", first: advisory.RegistrationAuthority},
+		{name: "makes no keys", how: func(u *setUp) { u.card.NoGenerate = true }, outcome: NotOffered, says: "makes no new keys", first: advisory.RegistrationAuthority},
 		{name: "expired", then: func(_ *testing.T, w *world) { w.now = issued.AddDate(3, 0, 0) }, outcome: NotOffered, says: "expired", first: advisory.RegistrationAuthority},
 		{name: "no authentication certificate", then: func(_ *testing.T, w *world) { w.clear(testcard.AuthenticationID()) }, outcome: NotOffered, says: "log in", first: advisory.RegistrationAuthority},
 		{name: "nothing to sign with", then: func(_ *testing.T, w *world) { w.clear(testcard.SigningID()) }, outcome: Refusal, says: "to sign prescriptions with"},
@@ -122,6 +127,108 @@ func TestPlans(t *testing.T) {
 			assert.Len(t, w.ops(changes...), before)
 			assert.Equal(t, asked, w.ca.asked())
 		})
+	}
+}
+
+func TestAWindowOfSelfRenewal(t *testing.T) {
+	w := newWorld(t)
+	end := w.old.NotAfter
+	for _, x := range []struct {
+		window time.Duration
+		at     time.Time
+		want   Outcome
+	}{
+		{0, theTime, Ready},
+		{90 * 24 * time.Hour, theTime, NotOffered},
+		{90 * 24 * time.Hour, end.AddDate(0, 0, -90).Add(-time.Second), NotOffered},
+		{90 * 24 * time.Hour, end.AddDate(0, 0, -90), Ready},
+	} {
+		w.now = x.at
+		r, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: w.ca, Window: x.window, AsOf: w.clock})
+		require.NoError(t, err)
+		plan, err := r.Plan(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, x.want, plan.Outcome, "%s at %s: %s", x.window, x.at, plan.Text)
+		if x.want == NotOffered {
+			assert.Contains(t, plan.Text, "only from "+end.AddDate(0, 0, -90).UTC().Format("2 January 2006"))
+			assert.Equal(t, advisory.RegistrationAuthority, plan.Remedies[0].Kind)
+		}
+	}
+	_, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: w.ca, Window: -1})
+	assert.ErrorContains(t, err, "Config.Window")
+}
+
+// Nobody enters a passcode for a renewal that cannot begin.
+func TestAPlanAsksWhetherTheAuthorityAnswers(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		err  error
+		want Outcome
+		says string
+	}{
+		{"it answers", nil, Ready, ""},
+		{"no answer", &EnrolError{Kind: Unreachable}, Resumable, "cannot be reached"},
+		{"busy", &EnrolError{Kind: Unavailable, Status: 503}, Resumable, "busy"},
+		{"a page of a portal in between", &EnrolError{Kind: Malformed, Status: 200}, Resumable, "not the renewal service"},
+		{"it wants the card to authenticate", &EnrolError{Kind: Rejected, Status: 401}, Ready, ""},
+		{"it wants the card to authenticate in TLS", &EnrolError{Kind: Unreachable, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}}, Ready, ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld(t)
+			ca := &reachable{authority: w.ca, probe: func(tr *Transport) error {
+				assert.Nil(t, tr.AuthenticatesAs())
+				return x.err
+			}}
+			r, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: ca, AsOf: w.clock})
+			require.NoError(t, err)
+			plan, err := r.Plan(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, x.want, plan.Outcome)
+			assert.Contains(t, plan.Text, x.says)
+			if x.want == Ready {
+				return
+			}
+			res, err := r.Renew(t.Context(), nil)
+			e := ends(t, res, err, x.want, x.says, "not changed")
+			assert.ErrorIs(t, e, x.err)
+			assert.Empty(t, w.person.take())
+			assert.Empty(t, journalOf(w))
+			kinds := []advisory.RemedyKind{}
+			for _, m := range res.Remedies {
+				kinds = append(kinds, m.Kind)
+			}
+			assert.Equal(t, []advisory.RemedyKind{advisory.Renew, advisory.ITSupport, advisory.Portal, advisory.ServiceDesk, advisory.Paper}, kinds)
+		})
+	}
+}
+
+func TestAPlanThatIsStoppedIsNone(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ca := &reachable{authority: w.ca, probe: func(*Transport) error { cancel(); return ctx.Err() }}
+	r, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: ca, AsOf: w.clock})
+	require.NoError(t, err)
+	_, err = r.Plan(ctx)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func TestWaysOutAreInTheWordsOfTheNotice(t *testing.T) {
+	full := newWorld(t, withoutRoom)
+	plan, err := full.renewer().Plan(t.Context())
+	require.NoError(t, err)
+	texts := plan.String()
+	for _, s := range []string{"Ask the Registration Authority of the notice.", "choose \"Renew Certificate\"", "service desk of the notice"} {
+		assert.Contains(t, texts, s)
+	}
+	assert.Equal(t, advisory.Paper, plan.Remedies[len(plan.Remedies)-1].Kind)
+	assert.Equal(t, "0300 303 5035", plan.Remedies[len(plan.Remedies)-2].Phone)
+
+	// Where the card may not authenticate, the portal is no way.
+	may := newWorld(t, func(u *setUp) { u.notice.mayNot = true })
+	plan, err = may.renewer().Plan(t.Context())
+	require.NoError(t, err)
+	for _, r := range plan.Remedies {
+		assert.NotEqual(t, advisory.Portal, r.Kind)
 	}
 }
 

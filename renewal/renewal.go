@@ -37,7 +37,8 @@ import (
 	"github.com/rxguard/rxguard/signing"
 )
 
-// Config says what to renew, by which rules, and where. All but AsOf are needed.
+// Config says what to renew, by which rules, and where. Card, Guard, Recorder and
+// Enroller are needed.
 //
 // A renewal goes by the clock of this machine. Where that is behind the newest decision
 // that was recorded here it does not begin, and goes on only when the clock is right:
@@ -47,6 +48,19 @@ type Config struct {
 	Guard    *guard.Guard
 	Recorder signing.Recorder
 	Enroller Enroller
+
+	// Window is how long before its end the channel behind Enroller renews a
+	// certificate; 0: at any time. A card that is affected earlier needs a renewal that
+	// is not offered here: NotOffered, with the Registration Authority as the way.
+	Window time.Duration
+
+	// Replace is asked about a card that has no room for a new pair beside the old
+	// one: whether the old pair may be given up before there is a new certificate. Who
+	// says yes has been told that the card signs nothing if the renewal then fails. It
+	// is called only when the authority has just answered, after the passcode was
+	// entered; a plan to ask is one with Plan.Destructive. nil, and an Enroller that is
+	// no Prober, renew no such card.
+	Replace func(ctx context.Context, p Plan) (bool, error)
 
 	// AsOf is another clock for a simulated card; a real card takes none.
 	AsOf func() time.Time
@@ -79,6 +93,8 @@ func New(c Config) (*Renewer, error) {
 		return nil, errors.New("renewal: Config.Recorder is missing; signing.OpenRecord makes one on a file")
 	case c.Enroller == nil:
 		return nil, errors.New("renewal: Config.Enroller is missing; renewal/est has one")
+	case c.Window < 0:
+		return nil, fmt.Errorf("renewal: Config.Window is %s; wanted 0 or more", c.Window)
 	}
 	simulated := card.TokenOf(c.Card).Simulated()
 	r := &Renewer{c: c, now: time.Now, crash: func(string) error { return nil }}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -79,6 +80,35 @@ var (
 	usePaper = advisory.Remedy{Kind: advisory.Paper, Text: "If a patient is waiting, write a paper prescription."}
 )
 
+// noticed gives remedies the words of the notice that covers the card, where it has some
+// of the same kind, and adds those of the kinds in more that it has: the way through the
+// portal, the number of the service desk. Paper stays last.
+func noticed(v guard.Verdict, rs []advisory.Remedy, more ...advisory.RemedyKind) []advisory.Remedy {
+	rs = slices.Clone(rs)
+	of := func(rs []advisory.Remedy, k advisory.RemedyKind) int {
+		return slices.IndexFunc(rs, func(r advisory.Remedy) bool { return r.Kind == k })
+	}
+	for _, f := range v.Findings {
+		if f.Reason != guard.Affected && f.Reason != guard.AffectedSoon {
+			continue
+		}
+		for _, r := range f.Remedies {
+			i := of(rs, r.Kind)
+			switch {
+			case i >= 0 && (r.Kind == advisory.RegistrationAuthority || r.Kind == advisory.ServiceDesk || r.Kind == advisory.Portal):
+				rs[i] = r
+			case i < 0 && slices.Contains(more, r.Kind):
+				if i = of(rs, advisory.Paper); i < 0 {
+					i = len(rs)
+				}
+				rs = slices.Insert(rs, i, r)
+			}
+		}
+		break // one notice's words; the verdict has those of each
+	}
+	return rs
+}
+
 // ended makes the error of a result that is no success.
 func ended(res Result, cause error) (Result, error) {
 	return res, &Error{Result: res, Err: cause}
@@ -94,12 +124,18 @@ type Progress struct {
 	// Remaining is an estimate, learnt from the steps that are done.
 	Remaining time.Duration
 	Text      string // what is being done, in plain words
+	// Uninterrupted tells that ending the context stops nothing before this step is
+	// done: the card is at work. In every other step it stops the renewal there.
+	Uninterrupted bool
 }
+
+// uninterrupted are the steps in which the card is changed.
+var uninterrupted = map[Step]bool{StepReplace: true, StepKey: true, StepWrite: true, StepSwitch: true, StepRetire: true}
 
 // typical says how long steps take on a real card: about three minutes in all, as
 // the notice of 2020 says. Only the proportions matter once a step was measured.
 var typical = map[Step]time.Duration{
-	StepPlanned: 2 * time.Second, StepHold: time.Second, StepKey: 60 * time.Second,
+	StepPlanned: 2 * time.Second, StepHold: time.Second, StepReplace: 60 * time.Second, StepKey: 60 * time.Second,
 	StepRequest: 5 * time.Second, StepEnrol: 60 * time.Second, StepWrite: 20 * time.Second,
 	StepProve: 5 * time.Second, StepConfirm: 5 * time.Second, StepSwitch: 10 * time.Second,
 	StepRetire: 10 * time.Second, StepReseat: 2 * time.Second,
@@ -108,6 +144,7 @@ var typical = map[Step]time.Duration{
 var stepText = map[Step]string{
 	StepPlanned: "Writing down what will be done",
 	StepHold:    "Keeping the card from signing while it changes",
+	StepReplace: "Making a new key in the old one's place on the card",
 	StepKey:     "Making a new key on the card",
 	StepRequest: "Asking in the new key's name",
 	StepEnrol:   "Getting a new certificate",
@@ -120,19 +157,35 @@ var stepText = map[Step]string{
 	StepGivenUp: "Putting the card back as it was",
 }
 
+// takes is how long the steps of a renewal take on a real card.
+func takes(replaces bool) (all time.Duration) {
+	for s, d := range typical {
+		if hasStep(replaces, s) {
+			all += d
+		}
+	}
+	return all
+}
+
 // meter turns steps into progress.
 type meter struct {
 	show    func(Progress)
-	start   time.Time
-	skipped time.Duration // typical time of steps that an earlier run did
+	start   time.Time     // when the passcode was entered
+	steps   []Step        // of this renewal, StepPlanned first
+	skipped time.Duration // typical time of steps that were done when the run began
 	done    time.Duration // typical time of steps that this run did
+	all     time.Duration
 }
 
-// begin starts the clock of a run that goes on after p.
-func (m *meter) begin(p *progress) {
-	m.start = time.Now()
-	for _, s := range Steps {
-		if p != nil && p.done[s] {
+// of says which steps the renewal has, and which of them were done before this run.
+func (m *meter) of(replaces bool, done map[Step]bool) {
+	m.all = takes(replaces)
+	for _, s := range Steps[:len(Steps)-1] {
+		if !hasStep(replaces, s) {
+			continue
+		}
+		m.steps = append(m.steps, s)
+		if done[s] {
 			m.skipped += typical[s]
 		}
 	}
@@ -142,20 +195,15 @@ func (m *meter) at(step Step, finished bool) {
 	if m.show == nil {
 		return
 	}
-	var all time.Duration
-	p := Progress{Step: step, Of: len(typical), Text: stepText[step], Elapsed: time.Since(m.start)}
-	for i, s := range Steps[:p.Of] {
-		all += typical[s]
-		if s == step {
-			p.Index = i + 1
-		}
-	}
 	if finished {
 		m.done += typical[step]
 	}
 	behind := m.skipped + m.done
-	p.Share = float64(behind) / float64(all)
-	p.Remaining = all - behind
+	p := Progress{
+		Step: step, Index: slices.Index(m.steps, step) + 1, Of: len(m.steps), Text: stepText[step],
+		Elapsed: time.Since(m.start), Share: float64(behind) / float64(m.all), Remaining: m.all - behind,
+		Uninterrupted: uninterrupted[step],
+	}
 	if m.done > 0 {
 		p.Remaining = time.Duration(float64(p.Remaining) * float64(p.Elapsed) / float64(m.done))
 	}

@@ -36,15 +36,16 @@ func (r *Renewer) Renew(ctx context.Context, show func(Progress)) (Result, error
 			return run.stopped(err)
 		}
 	}
-	if plan := r.plan(run.v, run.p, run.held); plan.Outcome != Ready {
-		return run.notNow(ctx, plan)
+	if plan, err := r.planned(ctx, run.v, run.p, run.held); plan.Outcome != Ready {
+		return run.notNow(ctx, plan, err)
 	}
 	run.m.show = show
 	return run.all(ctx)
 }
 
-// notNow ends a call that finds nothing to do, or nothing that it may do.
-func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
+// notNow ends a call that finds nothing to do, or nothing that it may do; cause is what
+// stands in the way beside the guard's verdict.
+func (r *run) notNow(ctx context.Context, plan Plan, cause error) (Result, error) {
 	res := Result{Outcome: plan.Outcome, Text: plan.Text, Remedies: plan.Remedies, Serial: plan.Serial, Label: plan.Label}
 	if plan.Old.Serial != "" {
 		res.Old = &plan.Old
@@ -66,6 +67,9 @@ func (r *run) notNow(ctx context.Context, plan Plan) (Result, error) {
 	case NotNeeded:
 		return res, nil
 	}
+	if cause != nil {
+		return ended(res, cause)
+	}
 	if err := plan.Verdict.Err(); err != nil {
 		if rerr := r.record("", signing.EventRefused, plan.Verdict, ""); rerr != nil {
 			err = errors.Join(err, rerr)
@@ -86,6 +90,7 @@ type run struct {
 	m    meter
 
 	proof Proof // made in this run
+	yes   bool  // to giving up the old pair, said in this run
 }
 
 // all does the steps that are not done yet.
@@ -100,18 +105,30 @@ func (r *run) all(ctx context.Context) (Result, error) {
 	if err := r.login(ctx); err != nil {
 		return r.stopped(err)
 	}
-	r.m.begin(r.p)
+	r.m.start = time.Now()
 	if fresh {
 		// Private keys may be visible only now, and show that they do not fit.
-		if plan := r.plan(r.v, last, r.held); plan.Outcome != Ready {
-			return r.notNow(ctx, plan)
+		plan := r.plan(r.v, last, r.held)
+		if plan.Outcome != Ready {
+			return r.notNow(ctx, plan, nil)
 		}
 		if err := r.probe(ctx); err != nil {
 			return r.stopped(err)
 		}
-		if err := r.plant(ctx); err != nil {
+		if plan.Destructive {
+			switch err := r.consent(ctx, plan); {
+			case errors.Is(err, errNotReplaced):
+				return r.notNow(ctx, full(plan), err)
+			case err != nil:
+				return r.stopped(err)
+			}
+		}
+		r.m.of(plan.Destructive, nil)
+		if err := r.plant(ctx, plan.Destructive); err != nil {
 			return r.stopped(err)
 		}
+	} else {
+		r.m.of(r.p.replaces(), r.p.done)
 	}
 	switch {
 	case r.p.givenUp:
@@ -137,7 +154,7 @@ func (r *run) all(ctx context.Context) (Result, error) {
 		}
 	}
 	for _, step := range Steps[1 : len(Steps)-1] {
-		if r.p.done[step] {
+		if r.p.done[step] || !r.p.has(step) {
 			continue
 		}
 		// A safe point: what is done is written down, what is not was not begun.
@@ -172,21 +189,27 @@ func (r *run) login(ctx context.Context) error {
 	return r.v.look(ctx)
 }
 
-// plant begins a renewal: the plan is on disk before anything is touched.
-func (r *run) plant(ctx context.Context) error {
+// plant begins a renewal: the plan is on disk before anything is touched. over says
+// that the new pair takes the place of the old one.
+func (r *run) plant(ctx context.Context, over bool) error {
 	var id [16]byte
 	rand.Read(id[:])
-	r.m.at(StepPlanned, false)
-	keyID, err := r.v.s.Vacant(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.write(JournalEntry{
+	e := JournalEntry{
 		Renewal: hex.EncodeToString(id[:]), Step: StepPlanned, Act: Done,
 		Serial: r.v.info.Serial, Label: r.v.info.Label,
 		OldID: r.v.signing.ID, OldCertificate: r.v.signing.Certificate.Info().SHA256,
-		NewID: keyID, NewLabel: "rxguard " + hex.EncodeToString(id[:4]),
-	}); err != nil {
+		NewID: r.v.signing.ID, NewLabel: "rxguard " + hex.EncodeToString(id[:4]),
+	}
+	r.m.at(StepPlanned, false)
+	if over {
+		e.OldKey = keyDigest(r.v.signing.Certificate.X509().PublicKey)
+	} else {
+		var err error
+		if e.NewID, err = r.v.s.Vacant(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.write(e); err != nil {
 		return err
 	}
 	r.m.at(StepPlanned, true)
@@ -224,6 +247,8 @@ func (r *run) step(ctx context.Context, step Step) error {
 	switch step {
 	case StepHold:
 		err = r.hold(ctx)
+	case StepReplace:
+		err = r.replaceKey(ctx)
 	case StepKey:
 		err = r.makeKey(hard)
 	case StepRequest:

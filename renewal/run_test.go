@@ -110,12 +110,13 @@ func TestTheWholeWay(t *testing.T) {
 	noSecrets(t, filepath.Dir(w.dir.Path()), keys)
 }
 
-// progressed asserts that events are those of one run: never back, from the first
-// step to the last.
+// progressed asserts that events are those of one run, in which the new pair is made
+// beside the old one: never back, from the first step to the last.
 func progressed(t *testing.T, events []Progress, whole bool) {
 	t.Helper()
 	require.NotEmpty(t, events)
 	share, index := 0.0, 0
+	steps := slices.DeleteFunc(slices.Clone(Steps), func(s Step) bool { return s == StepReplace })
 	for _, p := range events {
 		assert.GreaterOrEqual(t, p.Share, share, p.Step)
 		assert.LessOrEqual(t, p.Share, 1.0, p.Step)
@@ -123,7 +124,8 @@ func progressed(t *testing.T, events []Progress, whole bool) {
 		assert.GreaterOrEqual(t, p.Remaining, time.Duration(0), p.Step)
 		assert.GreaterOrEqual(t, p.Elapsed, time.Duration(0))
 		assert.Equal(t, 11, p.Of)
-		assert.Equal(t, Steps[p.Index-1], p.Step)
+		assert.Equal(t, steps[p.Index-1], p.Step)
+		assert.Equal(t, slices.Contains([]Step{StepKey, StepWrite, StepSwitch, StepRetire}, p.Step), p.Uninterrupted, p.Step)
 		assert.NotEmpty(t, p.Text, p.Step)
 		share, index = p.Share, p.Index
 	}

@@ -55,7 +55,12 @@ const notice = `{
     "not_before": {"from": "2031-05-01T00:00:00Z", "to": "2031-05-02T00:00:00Z"}
   }]},
   "basis": "not_before_window", "card_may_authenticate": %t,
-  "remedies": [{"kind": "renew", "text": "Renew this card here."}],
+  "remedies": [
+    {"kind": "renew", "text": "Renew this card here."},
+    {"kind": "portal", "text": "Open the self-renewal page and choose \"Renew Certificate\"."},
+    {"kind": "registration_authority", "text": "Ask the Registration Authority of the notice."},
+    {"kind": "service_desk", "text": "Call the service desk of the notice.", "phone": "0300 303 5035"}
+  ],
   "message": "Please renew your smartcard before you sign another prescription."
 }`
 
@@ -573,6 +578,16 @@ func otherwise(t card.Token) card.Token {
 // serialless is a card that does not say its serial number.
 func serialless(t card.Token) card.Token {
 	return renamed{t, func(i *card.Info) { i.Serial = "" }}
+}
+
+// silentAboutKeys is a card of which it is not known that it makes no keys.
+func silentAboutKeys(t card.Token) card.Token {
+	return renamed{t, func(i *card.Info) { i.NoKeyPairs = false }}
+}
+
+// silentAboutRoom is a card of which it is not known how many pairs it holds.
+func silentAboutRoom(t card.Token) card.Token {
+	return renamed{t, func(i *card.Info) { i.Room = -1 }}
 }
 
 // reader is one reader with several cards, of which one is in it.

@@ -83,7 +83,10 @@ type Session interface {
 	Vacant(ctx context.Context) ([]byte, error)
 	// Generate makes a key pair in a container of its own, never over a key that
 	// is there: CKA_ID and CKA_LABEL as given. It answers Kind Full before
-	// anything is touched when there is no room.
+	// anything is touched when there is no room. With KeySpec.Over the new pair takes
+	// the place of the one with this CKA_ID, which is gone then, and its certificate
+	// with it or of no more use; a token that is known to make no pair answers Kind
+	// Unsupported before that.
 	Generate(ctx context.Context, spec KeySpec) (Object, error)
 	// WriteCertificate stores a certificate beside the key of the same CKA_ID.
 	WriteCertificate(ctx context.Context, id []byte, label string, der []byte) error
@@ -123,6 +126,9 @@ type KeySpec struct {
 	ID    []byte
 	Label string
 	Bits  int // of an RSA key
+
+	// Over: the pair that has this CKA_ID is given up for the new one.
+	Over bool
 }
 
 // Info is what a token says of itself, read afresh.
@@ -135,6 +141,7 @@ type Info struct {
 	MinPIN, MaxPIN             int // bytes; 0 unknown
 	ProtectedPath              bool
 	PSS                        bool // the token signs RSASSA-PSS
+	NoKeyPairs                 bool // the token says that it makes no RSA key pairs
 	Room                       int  // containers free for a new pair; -1 unknown
 }
 

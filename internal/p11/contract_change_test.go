@@ -125,6 +125,40 @@ var changeCases = []clause{
 		assert.Equal(t, before, objects(t, s))
 		d.works(t)
 	}},
+	{"a pair is made over one that is to be given up, and signs", func(t *testing.T, w *world) {
+		d := w.card(t, 0)
+		s := d.login(t)
+		if w.cannot.change {
+			_, signing := d.pairs(t, s)
+			before := objects(t, s)
+			_, err := s.Generate(t.Context(), card.KeySpec{ID: signing.ID, Over: true})
+			refused(t, w, err, card.Unsupported, false) // told by its mechanisms, before it is asked
+			assert.Equal(t, before, objects(t, s), "the only pair stays")
+			d.works(t)
+			return
+		}
+		old := generate(t, s)
+		d.clean(t, old.ID)
+		require.NoError(t, s.Login(t.Context(), d.pin))
+		require.NoError(t, s.WriteCertificate(t.Context(), old.ID, "old", certificate(t, old.Public, 100)))
+		o, err := s.Generate(t.Context(), card.KeySpec{ID: old.ID, Label: "over", Over: true})
+		require.NoError(t, err)
+		require.NotNil(t, o.Public)
+		assert.False(t, card.SameKey(old.Public, o.Public), "the old key is there still")
+		require.NoError(t, s.Login(t.Context(), d.pin))
+		for _, c := range with(objects(t, s), card.CertificateObject, old.ID) {
+			assert.NotEqual(t, certificate(t, old.Public, 100), c.DER, "the old certificate stands beside the new key")
+		}
+		require.NoError(t, s.WriteCertificate(t.Context(), o.ID, "over", certificate(t, o.Public, 100)))
+		require.Len(t, with(objects(t, s), card.CertificateObject, o.ID), 1)
+		require.Len(t, with(objects(t, s), card.PrivateKeyObject, o.ID), 1)
+		signs(t, s, o.ID, o.Public.(*rsa.PublicKey), crypto.SHA256, "over the old")
+		require.NoError(t, s.Close())
+		s = d.login(t)
+		d.pairs(t, s)
+		signs(t, s, o.ID, o.Public.(*rsa.PublicKey), crypto.SHA256, "found again")
+		d.works(t)
+	}},
 	{"a full card says so before anything is touched", func(t *testing.T, w *world) {
 		d := w.card(t, 0)
 		if d.c == nil || w.cannot.change {

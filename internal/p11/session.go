@@ -38,7 +38,7 @@ type session struct {
 	keys  map[string]key // private keys found, by CKA_ID
 	read  bool           // the module has read the card to the end, see whole
 	login login
-	pss   *bool
+	can   *abilities // nil: not asked yet
 }
 
 // key is a private key that was found.
@@ -322,6 +322,10 @@ func (m *Module) endEarlier(ctx context.Context, slot uint, arrivals uint64) err
 	return nil
 }
 
+// abilities are what a token's mechanism list says of it (PKCS#11 v3.0 5.5,
+// C_GetMechanismList).
+type abilities struct{ pss, noKeyPairs bool }
+
 // unavailable is CK_UNAVAILABLE_INFORMATION, and what some modules say instead.
 func known(n uint) int {
 	if n == 0 || n >= 1<<31-1 {
@@ -344,11 +348,13 @@ func (s *session) Info(ctx context.Context) (card.Info, error) {
 		if err != nil {
 			return card.Info{}, err
 		}
-		if s.pss == nil {
-			s.pss = new(bool)
+		if s.can == nil {
+			s.can = new(abilities)
 			if ms, err := s.m.ctx.GetMechanismList(s.slot); err == nil {
+				s.can.noKeyPairs = true
 				for _, m := range ms {
-					*s.pss = *s.pss || m.Mechanism == pkcs11.CKM_RSA_PKCS_PSS
+					s.can.pss = s.can.pss || m.Mechanism == pkcs11.CKM_RSA_PKCS_PSS
+					s.can.noKeyPairs = s.can.noKeyPairs && m.Mechanism != pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN
 				}
 			}
 		}
@@ -359,7 +365,8 @@ func (s *session) Info(ctx context.Context) (card.Info, error) {
 			Locked:   i.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0,
 			MinPIN:   known(i.MinPinLen), MaxPIN: known(i.MaxPinLen),
 			ProtectedPath: i.Flags&pkcs11.CKF_PROTECTED_AUTHENTICATION_PATH != 0,
-			PSS:           *s.pss,
+			PSS:           s.can.pss,
+			NoKeyPairs:    s.can.noKeyPairs,
 			Room:          -1,
 		}, nil
 	})

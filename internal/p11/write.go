@@ -56,16 +56,17 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 		return card.Object{}, err
 	}
 	id, label := bytes.Clone(spec.ID), spec.Label
+	if spec.Over {
+		if info, err := s.Info(ctx); err != nil {
+			return card.Object{}, err
+		} else if info.NoKeyPairs {
+			return card.Object{}, card.Errorf(card.Unsupported, op, "the token has no mechanism CKM_RSA_PKCS_KEY_PAIR_GEN; nothing was removed")
+		}
+	}
 	_, err := change(ctx, s, op, generating, func() (struct{}, error) {
 		var none struct{}
-		for _, class := range []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_CERTIFICATE} {
-			hs, err := s.find(class, id)
-			if err != nil {
-				return none, err
-			}
-			if len(hs) > 0 {
-				return none, card.Errorf(card.Unsupported, op, "CKA_ID %x is taken, expected a new one", id)
-			}
+		if err := s.clear(op, id, spec.Over); err != nil {
+			return none, err
 		}
 		m := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}
 		public, private := templates(id, label, spec.Bits)
@@ -100,6 +101,32 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 	}
 	made.Class, made.ID = card.PrivateKeyObject, id // it may be visible to the person alone
 	return made, nil
+}
+
+// clear makes sure that nothing has a CKA_ID under which a pair is to be made. What is
+// there stops it, or goes when it is to be replaced: the certificate first, without
+// which the key signs nothing. A PIV slot is left to the card, which gives the old key
+// up only when it has made the new one (NIST SP 800-73-4 part 2, 3.3.2). It is called
+// in the session's turn.
+func (s *session) clear(op string, id []byte, over bool) error {
+	if over && s.m.piv {
+		return nil
+	}
+	for _, class := range []uint{pkcs11.CKO_CERTIFICATE, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY} {
+		hs, err := s.find(class, id)
+		if err != nil {
+			return err
+		}
+		if len(hs) > 0 && !over {
+			return card.Errorf(card.Unsupported, op, "CKA_ID %x is taken, expected a new one", id)
+		}
+		for _, h := range hs {
+			if err := s.m.ctx.DestroyObject(s.h, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // templates of a key that signs and never leaves the token.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"slices"
 
 	"github.com/rxguard/rxguard/internal/card"
 )
@@ -67,8 +68,9 @@ func (s *session) Info(ctx context.Context) (card.Info, error) {
 				FinalTry: c.triesLeft == 1,
 				Locked:   c.triesLeft == 0,
 				MinPIN:   MinPIN, MaxPIN: MaxPIN,
-				PSS:  c.cfg.PSS,
-				Room: c.cfg.Containers - len(c.containers),
+				PSS:        c.cfg.PSS,
+				NoKeyPairs: c.cfg.NoGenerate,
+				Room:       c.cfg.Containers - len(c.containers),
 			}
 			return nil
 		})
@@ -226,11 +228,22 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 		if spec.Bits < 2048 || spec.Bits > 4096 {
 			return card.Errorf(card.Unsupported, string(OpGenerate), "RSA key of %d bits, expected 2048 to 4096", spec.Bits)
 		}
+		if spec.Over && s.c.find(spec.ID) != nil {
+			return nil
+		}
 		return s.c.room(OpGenerate, spec.ID, spec.Label)
 	}
 	e := Event{Op: OpGenerate, ID: spec.ID, Label: spec.Label, Class: card.PrivateKeyObject}
 	return perform(ctx, s, e, func() (o card.Object, err error) {
-		if err := s.with(OpGenerate, possible); err != nil {
+		err = s.with(OpGenerate, func() error {
+			err := possible()
+			if err == nil && spec.Over { // pulled now, the card has neither pair
+				s.c.containers = slices.DeleteFunc(s.c.containers, func(k *container) bool { return bytes.Equal(k.id, spec.ID) })
+				s.c.changed()
+			}
+			return err
+		})
+		if err != nil {
 			return o, err
 		}
 		key, err := s.c.make()(spec.Bits)
