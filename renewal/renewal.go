@@ -10,7 +10,9 @@
 // every step looks first, acts, and reads back, so that running it twice is running
 // it once. [Renewer.Abandon] gives a renewal up.
 //
-// What is kept: the old key stays until the new pair has signed and verified. The
+// What is kept: the old key stays until the new pair has signed and verified. A card
+// that has no room for both is left alone, or renewed over its only pair where
+// [Config].Replace says yes to that and the authority has just answered. The
 // old signing key takes part in nothing: the request and the challenge are signed
 // by the new key, TLS is authenticated by the card's authentication key. From
 // before the first change to the card until its re-seat no process of the machine

@@ -27,12 +27,13 @@ type event struct {
 }
 
 type progress struct {
-	Step      string  `json:"step"`
-	Index     int     `json:"index"`
-	Of        int     `json:"of"`
-	Share     float64 `json:"share"`
-	ElapsedMS int64   `json:"elapsed_ms"`
-	LeftMS    int64   `json:"left_ms"`
+	Step          string  `json:"step"`
+	Index         int     `json:"index"`
+	Of            int     `json:"of"`
+	Share         float64 `json:"share"`
+	ElapsedMS     int64   `json:"elapsed_ms"`
+	LeftMS        int64   `json:"left_ms"`
+	Uninterrupted bool    `json:"uninterrupted,omitempty"`
 }
 
 // teller tells the steps: plain words, or JSON lines.
@@ -138,7 +139,7 @@ func (t *teller) progress(p renewal.Progress) {
 	case t.json:
 		t.line(event{Step: t.step, Name: t.name, Text: p.Text, Progress: &progress{
 			Step: string(p.Step), Index: p.Index, Of: p.Of, Share: p.Share,
-			ElapsedMS: p.Elapsed.Milliseconds(), LeftMS: p.Remaining.Milliseconds(),
+			ElapsedMS: p.Elapsed.Milliseconds(), LeftMS: p.Remaining.Milliseconds(), Uninterrupted: p.Uninterrupted,
 		}})
 	case t.terminal:
 		if t.bar == nil {
@@ -149,7 +150,7 @@ func (t *teller) progress(p renewal.Progress) {
 		_ = t.bar.Set(int(p.Share * 1000))
 	case p.Index != t.shown:
 		t.shown = p.Index
-		fmt.Fprintf(t.out, "   [%2d/%d] %3.0f %%  %s left  %s\n", p.Index, p.Of, p.Share*100, left(p.Remaining), p.Text)
+		fmt.Fprintf(t.out, "   [%2d/%d] %3.0f %%  %s left  %s%s\n", p.Index, p.Of, p.Share*100, left(p.Remaining), p.Text, stoppable(p))
 	}
 }
 
@@ -165,6 +166,14 @@ func (t *teller) progressEnds() {
 		fmt.Fprintln(t.out)
 		t.bar = nil
 	}
+}
+
+// stoppable says where a renewal cannot be stopped.
+func stoppable(p renewal.Progress) string {
+	if p.Uninterrupted {
+		return " (this step cannot be stopped)"
+	}
+	return ""
 }
 
 func left(d time.Duration) string {
