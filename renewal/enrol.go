@@ -72,6 +72,11 @@ func (r *run) oldCertificate() *guard.Certificate {
 	return nil
 }
 
+// hasCertificate tells whether the card shows a certificate, by its SHA-256.
+func (v *view) hasCertificate(sum string) bool {
+	return slices.ContainsFunc(v.objects, func(o card.Object) bool { return o.Class == card.CertificateObject && sumOfDER(o.DER) == sum })
+}
+
 // enrol asks the authority and judges its answer before anything is written. again
 // says that an earlier run may have asked.
 func (r *run) enrol(ctx context.Context, again bool) (certificate []byte, chain [][]byte, err error) {

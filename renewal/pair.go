@@ -322,7 +322,12 @@ func (r *run) changed() bool {
 		}
 	}
 	for _, o := range r.v.objects {
-		if o.Class != card.CertificateObject || bytes.Equal(o.ID, r.p.plan.NewID) || r.isOld(o) {
+		if o.Class != card.CertificateObject || r.isOld(o) {
+			continue
+		}
+		// In the old pair's own container a certificate for signing is this renewal's, or of
+		// whoever renewed the card meanwhile.
+		if bytes.Equal(o.ID, r.p.plan.NewID) && (!r.p.replaces() || bytes.Equal(o.DER, r.p.cert)) {
 			continue
 		}
 		if c, err := x509.ParseCertificate(o.DER); err == nil && c.KeyUsage&x509.KeyUsageContentCommitment != 0 && len(r.find(card.PrivateKeyObject, o.ID)) > 0 {

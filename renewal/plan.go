@@ -131,6 +131,11 @@ const textElsewhere = "A renewal of this card was begun with other card software
 
 const textFull = "The card has no room for a new key beside the old one."
 
+const (
+	textDestructive = " The card has no room for the new key beside the old one: if the renewal fails half way, the card cannot sign until it is finished, or until your Registration Authority has renewed it."
+	askDestructive  = "a yes to giving up the old key first"
+)
+
 const textReseat = "This card waits to be taken out and put back in."
 
 func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
@@ -160,6 +165,10 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		}
 		p.Asks = []string{"your passcode"}
 		p.Outcome, p.Text = Ready, "A renewal of this card was begun and goes on. "+atStep(p.Resumes)
+		if p.Destructive = last.replaces() && v.hasCertificate(last.plan.OldCertificate); p.Destructive {
+			p.Text += textDestructive
+			p.Asks = append(p.Asks, askDestructive)
+		}
 		return p
 	case last != nil && !last.finished:
 		return no(ReseatCard, "This card was renewed. Take it out and put it back in.", reseat)
@@ -225,10 +234,10 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		p.Asks[0] = "your passcode, up to three times"
 	}
 	if p.Destructive = noRoom; noRoom {
-		p.Text += " The card has no room for the new key beside the old one: if the renewal fails half way, the card cannot sign until it is finished, or until your Registration Authority has renewed it."
+		p.Text += textDestructive
 		p.Creates[0] = "a new RSA-2048 key pair in the old one's place"
 		p.Removes[0] = "the old certificate (serial " + p.Old.Serial + ") and its key, before there is a new certificate"
-		p.Asks = slices.Insert(p.Asks, 1, "a yes to giving up the old key first")
+		p.Asks = slices.Insert(p.Asks, 1, askDestructive)
 	}
 	p.Needs = []string{"the card stays in the reader", "the enrolment server answers"}
 	p.Takes = takes(noRoom)

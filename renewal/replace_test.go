@@ -269,6 +269,37 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestACardThatWasRenewedInPersonMeanwhileKeepsThatPair(t *testing.T) {
+	w := newWorld(t, withoutRoom)
+	ca := &reachable{authority: w.ca}
+	_, err := w.replacer(ca, &yes{says: true}, crashAt("after replace intent")).Renew(t.Context(), nil)
+	require.Error(t, err)
+	plan, err := w.replacer(ca, &yes{}, nil).Plan(t.Context())
+	require.NoError(t, err)
+	assert.True(t, plan.Destructive)
+	assert.Contains(t, plan.Text, "cannot sign until")
+
+	keys := testcard.CachedKeys()
+	var key *rsa.PrivateKey
+	for range 3 {
+		key, err = keys(2048)
+		require.NoError(t, err)
+	}
+	w.clear(testcard.SigningID())
+	c, err := theCA().Issue(testcard.Signing, key.Public(), testcard.IssueOptions{Subject: testcard.Subject(uid)})
+	require.NoError(t, err)
+	require.NoError(t, w.sim.Provision(testcard.Pair{ID: testcard.SigningID(), Key: key, Certificate: c.Raw}))
+	y, before := &yes{says: true}, len(w.ops(changes...))
+	res, err := w.replacer(ca, y, nil).Renew(t.Context(), nil)
+	ends(t, res, err, GivenUp, "changed elsewhere", "another certificate now")
+	assert.Zero(t, y.asked)
+	assert.Len(t, w.ops(changes...), before)
+	w.reseat()
+	_, err = w.renewer().Finish(t.Context(), w.signer())
+	require.NoError(t, err)
+	w.mustSign()
+}
+
 func TestWhatTheAuthoritySaysAfterTheOldPairIsGoneIsNoEnd(t *testing.T) {
 	w := newWorld(t, withoutRoom)
 	ca := &reachable{authority: w.ca}
