@@ -23,14 +23,15 @@ type Confirmer interface {
 	Confirm(ctx context.Context, t *Transport, r Request, certificate []byte, p Proof) error
 }
 
-// probe asks an authority that can be probed whether it answers, before the card
-// is touched.
+// probe asks an authority that can be probed whether it answers, and what it wants
+// requests to carry, before the card is touched.
 func (r *run) probe(ctx context.Context) error {
-	pr, ok := r.c.Enroller.(Prober)
-	if !ok {
-		return nil
+	if pr, ok := r.c.Enroller.(Prober); ok {
+		if err := r.ask(ctx, func(t *Transport) error { return pr.Probe(ctx, t) }); err != nil {
+			return err
+		}
 	}
-	return r.ask(ctx, func(t *Transport) error { return pr.Probe(ctx, t) })
+	return r.learn(ctx)
 }
 
 // reach asks an authority that can be probed whether it answers, before the person is

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -103,6 +104,7 @@ type Transport struct {
 	certificate *tls.Certificate // its PrivateKey is the card's; nil: no client authentication
 	maxVersion  uint16
 	now         func() time.Time
+	proxy       *url.URL // nil: as the environment says
 }
 
 // Client returns an HTTP client that trusts the given roots for the server (nil:
@@ -122,7 +124,8 @@ func (t *Transport) Client(roots *x509.CertPool) *http.Client {
 	}
 	return &http.Client{
 		Transport: &roundTripper{&http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
+			Proxy:                  t.via,
+			OnProxyConnectResponse: connected,
 			TLSClientConfig:        cfg,
 			TLSHandshakeTimeout:    time.Minute, // a card signs in the middle of it
 			ResponseHeaderTimeout:  time.Minute,
@@ -151,7 +154,13 @@ func (r *roundTripper) RoundTrip(q *http.Request) (*http.Response, error) {
 	if q.URL.Scheme != "https" {
 		return nil, errors.New("renewal: the card authenticates over https only, not " + q.URL.Scheme)
 	}
-	return r.t.RoundTrip(q)
+	resp, err := r.t.RoundTrip(q)
+	if err != nil {
+		if u, perr := r.t.Proxy(q); perr == nil && u != nil {
+			err = fmt.Errorf("through the proxy %s: %w", nameOf(u), err)
+		}
+	}
+	return resp, err
 }
 
 // SoftwareTransport is a Transport without a card, for tests of an Enroller: it

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (r *run) makeKey(ctx context.Context) error {
 	if err := r.destroy(ctx, id, never, card.PrivateKeyObject, card.PublicKeyObject); err != nil {
 		return err
 	}
-	if _, err := r.v.s.Generate(ctx, card.KeySpec{ID: id, Label: r.p.plan.NewLabel, Bits: 2048}); err != nil {
+	if _, err := r.v.s.Generate(ctx, card.KeySpec{ID: id, Label: r.p.plan.NewLabel, Bits: r.wished().KeyBits}); err != nil {
 		return err
 	}
 	if err := r.v.look(ctx); err != nil {
@@ -128,7 +129,7 @@ func (r *run) replaceKey(ctx context.Context) error {
 			return err
 		}
 	}
-	spec := card.KeySpec{ID: r.p.plan.NewID, Label: r.p.plan.NewLabel, Bits: 2048, Over: true}
+	spec := card.KeySpec{ID: r.p.plan.NewID, Label: r.p.plan.NewLabel, Bits: r.wished().KeyBits, Over: true}
 	if _, err := r.v.s.Generate(context.WithoutCancel(ctx), spec); err != nil {
 		return err
 	}
@@ -176,7 +177,8 @@ func (r *run) askAgain(ctx context.Context) error {
 }
 
 // request makes the PKCS #10 request, signed by the new key, with the subject of
-// the certificate that authenticates (RFC 7030 4.2.2).
+// the certificate that authenticates (RFC 7030 4.2.2) and what the authority wishes
+// for.
 func (r *run) request(ctx context.Context) ([]byte, error) {
 	if r.v.aerr != nil {
 		return nil, r.v.aerr
@@ -185,9 +187,16 @@ func (r *run) request(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if pub, ok := k.pub.(*rsa.PublicKey); ok {
+		if err := r.suits(pub.N.BitLen()); err != nil {
+			return nil, err
+		}
+	}
+	w := r.wished()
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		RawSubject:         r.v.auth.Certificate.X509().RawSubject,
-		SignatureAlgorithm: x509.SHA256WithRSA,
+		SignatureAlgorithm: w.Signature,
+		ExtraExtensions:    w.Extensions,
 	}, k)
 	if err != nil {
 		return nil, err

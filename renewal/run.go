@@ -89,8 +89,9 @@ type run struct {
 	held *state.Hold // when the run began
 	m    meter
 
-	proof Proof // made in this run
-	yes   bool  // to giving up the old pair, said in this run
+	proof  Proof       // made in this run
+	yes    bool        // to giving up the old pair, said in this run
+	wishes *Attributes // of the authority; nil: not asked in this run, or it cannot be
 }
 
 // all does the steps that are not done yet.
@@ -248,11 +249,17 @@ func (r *run) step(ctx context.Context, step Step) error {
 	case StepHold:
 		err = r.hold(ctx)
 	case StepReplace:
-		err = r.replaceKey(ctx)
+		if err = r.learn(ctx); err == nil {
+			err = r.replaceKey(ctx)
+		}
 	case StepKey:
-		err = r.makeKey(hard)
+		if err = r.learn(ctx); err == nil {
+			err = r.makeKey(hard)
+		}
 	case StepRequest:
-		done.CSR, err = r.request(ctx)
+		if err = r.learn(ctx); err == nil {
+			done.CSR, err = r.request(ctx)
+		}
 	case StepEnrol:
 		done.Certificate, done.Chain, err = r.enrol(ctx, again)
 	case StepWrite:

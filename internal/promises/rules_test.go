@@ -106,7 +106,7 @@ var opaque = map[string][]string{
 	"internal/tbs.Message":   {"IsZero", "Kind"},
 	"internal/tbs.Signature": {"Format", "GoString", "IsZero", "String"},
 	"signing.Signer":         {"Close", "EndHold"},
-	"renewal.Transport":      {"AuthenticatesAs", "Client"},
+	"renewal.Transport":      {"AuthenticatesAs", "Client", "Through"},
 }
 
 // signs matches the names of functions that say that they sign or unlock.

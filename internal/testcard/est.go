@@ -36,6 +36,12 @@ type ServerConfig struct {
 	// Chain puts the issuing certificate into answers to enrolment too, which
 	// RFC 7030 4.2.3 does not want but servers do.
 	Chain bool
+	// Attributes are what requests should carry: CsrAttrs in DER (RFC 7030 4.5.2), sent
+	// by csrattrs; nil: none, which is 404.
+	Attributes []byte
+	// User and Password let simpleenroll in over HTTP (RFC 7030 3.2.3), as for a first
+	// certificate; with an empty Password nobody gets in so.
+	User, Password string
 }
 
 // Server is a test enrolment server: EST (RFC 7030, RFC 8951) over TLS on
@@ -57,7 +63,7 @@ type Server struct {
 
 // Request is one request that arrived.
 type Request struct {
-	Operation string // "cacerts", "simpleenroll", "simplereenroll": the path's last element
+	Operation string // "cacerts", "csrattrs", "simpleenroll", "simplereenroll": the path's last element
 	Path      string
 	Header    http.Header
 	Body      []byte
@@ -70,7 +76,7 @@ type Issuance struct {
 	Certificate *x509.Certificate
 	Profile     Profile
 	Request     []byte            // PKCS #10, DER
-	Client      *x509.Certificate // who asked
+	Client      *x509.Certificate // who asked; nil: who knew the password
 }
 
 // NewServer starts a server on a free port of 127.0.0.1. Close ends it.
@@ -165,11 +171,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		reply.write(w)
 		return
 	}
-	var answer []byte
+	answer, header := []byte(nil), certsOnlyHeader()
 	if err = s.route(r); err == nil {
-		if operation(r) == "cacerts" {
+		switch operation(r) {
+		case "cacerts":
 			answer, err = certsOnly(s.cfg.CA.root.Raw, s.cfg.CA.issuing.Raw)
-		} else {
+		case "csrattrs":
+			header = http.Header{"Content-Type": {"application/csrattrs"}, "Content-Transfer-Encoding": {"base64"}}
+			answer = base64.StdEncoding.AppendEncode(nil, s.cfg.Attributes)
+		default:
 			answer, err = s.enrol(r, body, reply)
 		}
 	}
@@ -179,13 +189,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if errors.As(err, &known) {
 			status = known.status
 		}
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Basic realm="enrolment"`)
+		}
 		http.Error(w, err.Error(), status)
 		return
 	}
 	if reply != nil && reply.Lost {
 		panic(http.ErrAbortHandler) // closes the connection without an answer
 	}
-	(&Reply{Status: http.StatusOK, Header: reply.over(certsOnlyHeader()), Body: answer}).write(w)
+	(&Reply{Status: http.StatusOK, Header: reply.over(header), Body: answer}).write(w)
 }
 
 func operation(r *http.Request) string { return path.Base(r.URL.Path) }
@@ -214,7 +227,7 @@ func (s *Server) note(r *http.Request, body []byte) *Reply {
 // route refuses what is not one of the server's paths (RFC 7030 3.2.2).
 func (s *Server) route(r *http.Request) error {
 	op, method := operation(r), http.MethodPost
-	if op == "cacerts" {
+	if op == "cacerts" || op == "csrattrs" && s.cfg.Attributes != nil {
 		method = http.MethodGet
 	} else if !enrols(op) {
 		return refuse(http.StatusNotFound, "no operation %q, expected cacerts, simpleenroll or simplereenroll", op)
@@ -240,7 +253,7 @@ func profileOf(r *http.Request) (Profile, error) {
 
 // enrol answers simpleenroll and simplereenroll, RFC 7030 4.2.
 func (s *Server) enrol(r *http.Request, body []byte, reply *Reply) ([]byte, error) {
-	client, err := s.authenticate(r.TLS)
+	client, err := s.authenticate(r)
 	if err != nil {
 		return nil, err
 	}
@@ -255,8 +268,8 @@ func (s *Server) enrol(r *http.Request, body []byte, reply *Reply) ([]byte, erro
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
 	// RFC 7030 4.2.2 demands it of simplereenroll. Of simpleenroll this server
-	// demands it too: it enrols further keys of people it knows, and nobody else.
-	if !bytes.Equal(csr.RawSubject, client.RawSubject) {
+	// demands it too: it enrols further keys of people it knows by their certificate.
+	if client != nil && !bytes.Equal(csr.RawSubject, client.RawSubject) {
 		return nil, refuse(http.StatusForbidden, "the request's subject %q is not the client certificate's %q", csr.Subject, client.Subject)
 	}
 	profile, err := profileOf(r)
@@ -282,8 +295,16 @@ func (s *Server) enrol(r *http.Request, body []byte, reply *Reply) ([]byte, erro
 	return certsOnly(cert.Raw)
 }
 
-// authenticate judges the client certificate by the CA's clock, RFC 7030 3.3.2.
-func (s *Server) authenticate(state *tls.ConnectionState) (*x509.Certificate, error) {
+// authenticate judges the client certificate by the CA's clock, RFC 7030 3.3.2; nil
+// without an error is who knows the password.
+func (s *Server) authenticate(r *http.Request) (*x509.Certificate, error) {
+	state := r.TLS
+	if len(state.PeerCertificates) == 0 && operation(r) == "simpleenroll" && s.cfg.Password != "" {
+		if user, password, _ := r.BasicAuth(); user != s.cfg.User || password != s.cfg.Password {
+			return nil, refuse(http.StatusUnauthorized, "no TLS client certificate, and not the user and password")
+		}
+		return nil, nil
+	}
 	if len(state.PeerCertificates) == 0 {
 		return nil, refuse(http.StatusForbidden, "no TLS client certificate, expected an authentication certificate")
 	}

@@ -23,6 +23,15 @@ const (
 // parseAnswer reads the body of an answer: base64 of a certs-only PKCS #7 (RFC 7030
 // 4.1.3), with or without line breaks and other white space (RFC 8951 3.1).
 func parseAnswer(body []byte) ([]*x509.Certificate, error) {
+	der, err := decode(body, pkcs7Form)
+	if err != nil {
+		return nil, err
+	}
+	return parseCertsOnly(der)
+}
+
+// decode reads the base64 of an answer of this form.
+func decode(body []byte, f form) ([]byte, error) {
 	text := make([]byte, 0, len(body))
 	for _, b := range body {
 		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
@@ -31,28 +40,37 @@ func parseAnswer(body []byte) ([]*x509.Certificate, error) {
 	}
 	der, err := base64.StdEncoding.AppendDecode(nil, text)
 	if err != nil {
-		return nil, fmt.Errorf("not base64, expected base64 of PKCS #7; the answer begins %q", excerpt(body))
+		return nil, fmt.Errorf("not base64, expected base64 of %s; the answer begins %q", f.name, excerpt(body))
 	}
-	return parseCertsOnly(der)
+	return der, nil
+}
+
+// sequence answers what b, which must be one SEQUENCE in DER, holds. Its errors name
+// the form that b was to be.
+func sequence(b []byte, f form) ([]byte, error) {
+	outer, rest, err := element(b)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("not %s: %w", f.name, err)
+	case outer.tag != 0x30:
+		return nil, fmt.Errorf("not %s: tag %#02x, expected a SEQUENCE", f.name, outer.tag)
+	case len(rest) > 0:
+		return nil, fmt.Errorf("%d bytes after the %s, expected none", len(rest), f.name)
+	}
+	// pkcs7 follows indefinite lengths in quadratic time and to any depth, and
+	// elements that reach beyond their parents more than once.
+	if err := checkLengths(outer.content, maxDepth); err != nil {
+		return nil, fmt.Errorf("not %s: %w", f.name, err)
+	}
+	return outer.content, nil
 }
 
 // parseCertsOnly reads the certificates of a degenerate SignedData (RFC 5652 5), at
 // least one, in DER. Its signers, content and revocation lists are not judged: each
 // certificate stands on its own signature.
 func parseCertsOnly(b []byte) ([]*x509.Certificate, error) {
-	outer, rest, err := element(b)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("not PKCS #7: %w", err)
-	case outer.tag != 0x30:
-		return nil, fmt.Errorf("not PKCS #7: tag %#02x, expected a SEQUENCE", outer.tag)
-	case len(rest) > 0:
-		return nil, fmt.Errorf("%d bytes after the PKCS #7, expected none", len(rest))
-	}
-	// pkcs7 follows indefinite lengths in quadratic time and to any depth, and
-	// elements that reach beyond their parents more than once.
-	if err := checkLengths(outer.content, maxDepth); err != nil {
-		return nil, fmt.Errorf("not PKCS #7: %w", err)
+	if _, err := sequence(b, pkcs7Form); err != nil {
+		return nil, err
 	}
 	p7, err := pkcs7.Parse(b)
 	if err != nil {
@@ -101,7 +119,7 @@ func element(b []byte) (e tlv, rest []byte, err error) {
 		return tlv{}, nil, errors.New("an element is cut off")
 	}
 	if b[0]&0x1f == 0x1f {
-		return tlv{}, nil, errors.New("a tag number above 30, which PKCS #7 does not have")
+		return tlv{}, nil, errors.New("a tag number above 30, which nothing here has")
 	}
 	e.tag = b[0]
 	n, at := int(b[1]), 2

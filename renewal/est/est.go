@@ -3,9 +3,9 @@
 // sent is the certificate that was asked for; whether that certificate may sign is
 // the guard's to decide.
 //
-// New comes first. Its Client is a renewal.Enroller and a renewal.Prober: package
-// renewal calls Probe before the card is changed, then Enrol as often as the
-// authority answers that it is not done.
+// New comes first. Its Client is a renewal.Enroller, Prober and Attributer: package
+// renewal calls Probe and Attributes before the card is changed, then Enrol as often
+// as the authority answers that it is not done.
 //
 // Enrol makes two requests, each on a TLS connection of its own: GET cacerts
 // (RFC 7030 4.1), so that a server that cannot tell its authority fails before it
@@ -19,9 +19,12 @@
 //   - The server, by Config.Roots, for its TLS certificate. Redirects are refused;
 //     so is plain http.
 //   - The certificate, by its signatures up to Config.Anchors. Without Anchors the
-//     certificates of cacerts take their place: that they came over the
-//     authenticated connection is then all that speaks for them, and who can pass
+//     roots of cacerts take their place, of each name the newest: that they came over
+//     the authenticated connection is then all that speaks for them, and who can pass
 //     for the server can issue. A program that knows its authority sets Anchors.
+//   - When an authority changes its root, the certificates of cacerts that say so, the
+//     new key signed by the old and the old by the new (RFC 7030 4.1.3, RFC 4210 4.4),
+//     are steps on the way to an anchor like every other.
 //   - Nothing in the answer else: its signers and revocation lists are not read.
 //
 // Answers are read with go.mozilla.org/pkcs7, which package signing/cms needs too,
@@ -56,9 +59,13 @@ type Config struct {
 	Roots *x509.CertPool
 	// Anchors are the trust anchors that an issued certificate must chain to by
 	// signature; authorities in between are taken from the answer and from cacerts.
-	// nil: the certificates of cacerts, trusted because of the authenticated
-	// connection that they came over.
+	// nil: the roots of cacerts, trusted because of the authenticated connection that
+	// they came over.
 	Anchors *x509.CertPool
+	// Proxy is what stands between, such as http://proxy.example.org:8080: http
+	// (CONNECT) or socks5, and user info where it wants it, which goes to it as it is.
+	// Empty: the environment says, HTTPS_PROXY and NO_PROXY.
+	Proxy string
 	// Timeout bounds one request from dialling to the last byte of the answer, the
 	// card's work in the handshake included; 0: 1 minute. Enrol makes two requests.
 	Timeout time.Duration
@@ -69,12 +76,14 @@ type Client struct {
 	base    string // up to and with the label
 	roots   *x509.CertPool
 	anchors *x509.CertPool
+	proxy   *url.URL // nil: of the environment
 	timeout time.Duration
 }
 
 var (
-	_ renewal.Enroller = (*Client)(nil)
-	_ renewal.Prober   = (*Client)(nil)
+	_ renewal.Enroller   = (*Client)(nil)
+	_ renewal.Prober     = (*Client)(nil)
+	_ renewal.Attributer = (*Client)(nil)
 )
 
 // New makes a client. It sends nothing. Its error names the field of Config that
@@ -96,6 +105,11 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("est: Config.Timeout: %s, expected 0 or more", cfg.Timeout)
 	case cfg.Timeout == 0:
 		c.timeout = time.Minute
+	}
+	if cfg.Proxy != "" {
+		if c.proxy, err = proxyURL(cfg.Proxy); err != nil {
+			return nil, fmt.Errorf("est: Config.Proxy: %w", err)
+		}
 	}
 	if c.roots, err = pool(cfg.Roots); err != nil {
 		return nil, fmt.Errorf("est: Config.Roots: %w the system's roots", err)
@@ -160,6 +174,23 @@ func baseURL(s string) (string, error) {
 		return "", fmt.Errorf("path %q, expected none of it: %s is appended, and the label is Config.Label", u.Path, wellKnown)
 	}
 	return u.JoinPath(wellKnown).String(), nil
+}
+
+// proxyURL refuses what Transport.Through cannot use. Its errors repeat nothing that
+// may hold a password.
+func proxyURL(s string) (*url.URL, error) {
+	const want = "expected one such as http://proxy.example.org:8080"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("not a URL, " + want)
+	case !slices.Contains([]string{"http", "socks5", "socks5h"}, u.Scheme) || u.Hostname() == "":
+		// A scheme that is not known may be a user name before a password.
+		return nil, errors.New("not http or socks5 and a host, " + want)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("holds more than a host and port, " + want)
+	}
+	return u, nil
 }
 
 // operations may not be labels, RFC 7030 3.2.2.

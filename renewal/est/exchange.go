@@ -25,8 +25,20 @@ const (
 	pkcs7Type  = "application/pkcs7-mime"
 )
 
-// answer is a 200 with a body of PKCS #7's media type, or a 202.
+// form is what a good answer is.
+type form struct {
+	name, media string
+	mayBeEmpty  bool
+}
+
+var (
+	pkcs7Form    = form{name: "PKCS #7", media: pkcs7Type}
+	csrAttrsForm = form{name: "CSR attributes", media: "application/csrattrs", mayBeEmpty: true}
+)
+
+// answer is a 200 with a body of the form's media type, or a 202.
 type answer struct {
+	form       form
 	what       string // method and URL, for errors
 	pending    bool   // 202
 	retryAfter string
@@ -36,7 +48,10 @@ type answer struct {
 // exchange makes one request. Its errors are an *renewal.EnrolError, or ctx's.
 func (c *Client) exchange(ctx context.Context, t *renewal.Transport, method, operation string, body []byte) (*answer, error) {
 	address := c.base + "/" + operation
-	a := &answer{what: method + " " + address}
+	a := &answer{form: pkcs7Form, what: method + " " + address}
+	if operation == csrAttrs {
+		a.form = csrAttrsForm
+	}
 	if t == nil {
 		return nil, &renewal.EnrolError{Kind: renewal.Unreachable, Detail: a.what + ": no transport was given, expected one"}
 	}
@@ -50,7 +65,7 @@ func (c *Client) exchange(ctx context.Context, t *renewal.Transport, method, ope
 	if method == http.MethodPost {
 		q.Header.Set("Content-Type", "application/pkcs10") // RFC 7030 4.2.1
 	}
-	resp, err := t.Client(c.roots).Do(q)
+	resp, err := t.Through(c.proxy).Client(c.roots).Do(q)
 	if err != nil {
 		return nil, c.lost(ctx, a, 0, err)
 	}
@@ -91,7 +106,7 @@ func (c *Client) lost(ctx context.Context, a *answer, status int, err error) err
 	return e
 }
 
-// read takes the body of a 200 and refuses what is not of PKCS #7's media type.
+// read takes the body of a 200 and refuses what is not of the form's media type.
 // Content-Transfer-Encoding is not looked at (RFC 8951 3).
 func (c *Client) read(ctx context.Context, a *answer, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -108,13 +123,15 @@ func (c *Client) read(ctx context.Context, a *answer, resp *http.Response) error
 		media = ""
 	}
 	switch {
+	case len(bytes.TrimSpace(body)) == 0 && len(body) <= maxAnswer && a.form.mayBeEmpty:
+		return nil
 	case len(bytes.TrimSpace(body)) == 0:
-		return a.malformed("an empty answer, expected PKCS #7 certificates (RFC 7030 4.2.3)", nil)
+		return a.malformed("an empty answer, expected "+a.form.name, nil)
 	case media == "text/html" || media == "application/xhtml+xml" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
-		return a.malformed(fmt.Sprintf("text/html page instead of PKCS #7: a proxy or portal may stand between; the page begins %q", excerpt(body)), nil)
-	case media != pkcs7Type:
+		return a.malformed(fmt.Sprintf("text/html page instead of %s: a proxy or portal may stand between; the page begins %q", a.form.name, excerpt(body)), nil)
+	case media != a.form.media:
 		return a.malformed(fmt.Sprintf("content type %q, expected %s; the answer begins %q",
-			excerpt([]byte(resp.Header.Get("Content-Type"))), pkcs7Type, excerpt(body)), nil)
+			excerpt([]byte(resp.Header.Get("Content-Type"))), a.form.media, excerpt(body)), nil)
 	case len(body) > maxAnswer:
 		return a.malformed(fmt.Sprintf("the answer is longer than the limit of %d bytes", maxAnswer), nil)
 	}
