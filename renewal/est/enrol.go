@@ -172,7 +172,7 @@ func (c *Client) verify(leaf *x509.Certificate, others, authorities []*x509.Cert
 	}
 	roots, source := c.anchors, "Config.Anchors"
 	if roots == nil {
-		roots, source = poolOf(anchorsOf(authorities, at)), "the certificates of cacerts"
+		roots, source = poolOf(anchorsOf(authorities, at)), "the roots that cacerts sends"
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,

@@ -164,7 +164,7 @@ func TestEnrolRefusesWhatWasNotAskedFor(t *testing.T) {
 	}{
 		"another key":              {testcard.OtherKey(), nil, []string{"a certificate for another key: key sha256:", "expected one for the request's key sha256:"}},
 		"another subject":          {testcard.OtherSubject(), nil, []string{`a certificate for another subject: "CN=000000000000`, "CN=555000000001"}},
-		"another root, same names": {testcard.OtherRoot(), nil, []string{"does not chain to the certificates of cacerts", "unknown authority"}},
+		"another root, same names": {testcard.OtherRoot(), nil, []string{"does not chain to the roots that cacerts sends", "unknown authority"}},
 		"another root, given":      {testcard.OtherRoot(), w.ca.Roots(), []string{"does not chain to Config.Anchors"}},
 		"anchors are another's":    {nil, foreign.Roots(), []string{"does not chain to Config.Anchors"}},
 		"expired":                  {testcard.Expired(), nil, []string{"the certificate has expired: notAfter 2030-05-06T09:30:00Z, judged at 2031-05-06T09:30:00Z"}},
@@ -249,7 +249,7 @@ func TestEnrolTrustsNoAnchorOfTheAnswer(t *testing.T) {
 		rw.Write(body)
 	}, nil)
 	_, err = w.client(t, s.URL, nil).Enrol(t.Context(), w.transport, w.request)
-	enrolment(t, err, renewal.WrongCertificate, "does not chain to the certificates of cacerts")
+	enrolment(t, err, renewal.WrongCertificate, "does not chain to the roots that cacerts sends")
 }
 
 func TestEnrolPending(t *testing.T) {
@@ -297,7 +297,7 @@ func TestEnrolTakesAuthoritiesFromTheAnswer(t *testing.T) {
 		})
 		a, err := w.client(t, s.URL(), nil).Enrol(t.Context(), w.transport, w.request)
 		if !chain {
-			enrolment(t, err, renewal.WrongCertificate, "does not chain to the certificates of cacerts")
+			enrolment(t, err, renewal.WrongCertificate, "does not chain to the roots that cacerts sends")
 			continue
 		}
 		require.NoError(t, err)

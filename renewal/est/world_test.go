@@ -96,11 +96,15 @@ func certsOnly(t testing.TB, certs ...*x509.Certificate) []byte {
 // the client to authenticate.
 func (w *world) server(t *testing.T, enrol http.HandlerFunc, change func(*tls.Config)) *httptest.Server {
 	t.Helper()
-	cacerts := lines(certsOnly(t, w.ca.RootCertificate(), w.ca.IssuingCertificate()))
+	return w.serverOf(t, reply(200, pkcs7Type, string(lines(certsOnly(t, w.ca.RootCertificate(), w.ca.IssuingCertificate())))), enrol, change)
+}
+
+// serverOf answers cacerts as its handler does too.
+func (w *world) serverOf(t *testing.T, cacerts, enrol http.HandlerFunc, change func(*tls.Config)) *httptest.Server {
+	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/cacerts") {
-			rw.Header().Set("Content-Type", pkcs7Type)
-			rw.Write(cacerts)
+			cacerts(rw, r)
 			return
 		}
 		io.Copy(io.Discard, r.Body) // only then does net/http see that the client is gone
