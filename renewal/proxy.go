@@ -26,8 +26,8 @@ func (t *Transport) via(q *http.Request) (*url.URL, error) {
 	u := t.proxy
 	if u == nil {
 		var err error
-		if u, err = http.ProxyFromEnvironment(q); err != nil { // err repeats it, perhaps with a password
-			return nil, errors.New("HTTPS_PROXY is not the address of a proxy, expected one such as http://proxy.example.org:8080")
+		if u, err = http.ProxyFromEnvironment(q); err != nil {
+			return nil, err
 		}
 	}
 	if u != nil && u.Scheme == "https" {
