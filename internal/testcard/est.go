@@ -102,6 +102,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		ClientAuth: tls.RequestClientCert,
 		ClientCAs:  clients,
 		NextProtos: []string{"http/1.1"},
+		// Some clients read an answer in no more than two pieces.
+		DynamicRecordSizingDisabled: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("testcard: enrolment server: %w", err)
