@@ -38,7 +38,9 @@ func (t *Transport) via(q *http.Request) (*url.URL, error) {
 }
 
 // nameOf is a proxy without its password.
-func nameOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+func nameOf(u *url.URL) string {
+	return u.Scheme + "://" + u.Host
+}
 
 // connected refuses every answer to CONNECT but 200.
 func connected(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {

@@ -54,8 +54,9 @@ type Config struct {
 	// letters, digits, '-', '.', '_' and '~', and none of EST's operations. Empty:
 	// the server's default profile.
 	Label string
-	// Roots are the trust anchors for the server's TLS certificate; nil: the
-	// system's.
+	// Roots are the trust anchors for the server's TLS certificate (the explicit ones
+	// of RFC 7030 3.6.1); nil: the system's (the implicit ones, 3.6.2). None is learnt
+	// from a server (4.1.1).
 	Roots *x509.CertPool
 	// Anchors are the trust anchors that an issued certificate must chain to by
 	// signature; authorities in between are taken from the answer and from cacerts.

@@ -202,7 +202,14 @@ func TestAHostileAuthority(t *testing.T) {
 			rw.WriteHeader(http.StatusTemporaryRedirect) // which keeps method and body
 		}
 	}
-	indefinite := func(n int) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0x30, 0x80}, n)) }
+	// indefinite is a SEQUENCE, and in it indefinite lengths, each in the one before.
+	indefinite := func(n int) string {
+		head := []byte{0x30, 0x82, byte(2 * n >> 8), byte(2 * n)}
+		if 2*n > 0xffff {
+			head = []byte{0x30, 0x83, byte(2 * n >> 16), byte(2 * n >> 8), byte(2 * n)}
+		}
+		return base64.StdEncoding.EncodeToString(append(head, bytes.Repeat([]byte{0x30, 0x80}, n)...))
+	}
 
 	const (
 		whole = renewal.Resumable  // the renewal can go on
