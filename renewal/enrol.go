@@ -16,10 +16,15 @@ import (
 )
 
 // Confirmer is an Enroller whose authority waits for the card's proof before it
-// counts the certificate as delivered. Confirm may be called again with the same
-// Request and certificate; the proof is then another. Its errors are those of
-// Enrol.
+// counts the certificate as delivered.
 type Confirmer interface {
+	// Confirm tells the authority that the certificate is on the card and that its key
+	// signs: p was made by the new key, a moment ago. It comes after Enrol with the same
+	// Request answered with this certificate (DER), in this process or another, and may
+	// come again, after a lost answer or a crash, with the same Request and certificate
+	// and another Proof: what was confirmed before is confirmed, not refused. r, certificate and p
+	// are not changed. Errors and ctx are as those of Enrol: Rejected and WrongCertificate end the
+	// renewal, and the card keeps its old certificate.
 	Confirm(ctx context.Context, t *Transport, r Request, certificate []byte, p Proof) error
 }
 

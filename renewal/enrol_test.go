@@ -339,7 +339,7 @@ func TestAnAuthorityThatWaitsForTheProofGetsItBeforeTheOldPairGoes(t *testing.T)
 	require.NoError(t, err)
 	require.Len(t, c.proofs, 2)
 	for _, p := range c.proofs {
-		assert.True(t, bytes.HasPrefix(p.Challenge, []byte(challengeDomain)))
+		assert.True(t, bytes.HasPrefix(p.Challenge, []byte(ChallengeDomain)))
 	}
 	assert.NotEqual(t, c.proofs[0].Challenge, c.proofs[1].Challenge)
 	w.newAlone()

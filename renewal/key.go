@@ -101,12 +101,14 @@ func (r *run) ask(ctx context.Context, f func(*Transport) error) error {
 	return err
 }
 
-// challengeDomain keeps the signature of a challenge from being taken for any
-// document's.
-const challengeDomain = "rxguard renewal challenge v1\x00"
+// ChallengeDomain begins every challenge. It keeps the signature of a challenge from
+// being taken for any document's.
+const ChallengeDomain = "rxguard renewal challenge v1\x00"
 
 // Proof shows that the card holds the key of a certificate: the new key's
-// RSASSA-PKCS1-v1_5 signature, with SHA-256, over Challenge.
+// RSASSA-PKCS1-v1_5 signature (RFC 8017 8.2), with SHA-256, over Challenge, which is
+// ChallengeDomain and 32 random bytes. It is a fresh one for each Confirm. An authority
+// checks it with the certificate's key.
 type Proof struct {
 	Challenge []byte
 	Signature []byte
@@ -117,7 +119,7 @@ type Proof struct {
 func prove(k *cardKey, pub crypto.PublicKey) (Proof, error) {
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
-	p := Proof{Challenge: append([]byte(challengeDomain), nonce...)}
+	p := Proof{Challenge: append([]byte(ChallengeDomain), nonce...)}
 	sum := sha256.Sum256(p.Challenge)
 	sig, err := k.Sign(nil, sum[:], crypto.SHA256)
 	if err != nil {

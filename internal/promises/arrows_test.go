@@ -175,6 +175,10 @@ var arrows = []arrow{
 	{"signing/signingtest is in examples and tests alone", func(e edge) bool {
 		return e.product() && e.leads("signing/signingtest") && !e.among("signing/signingtest")
 	}},
+	{"renewal/renewaltest tests through what a vendor sees: it imports of ours renewal alone, and is in tests alone", func(e edge) bool {
+		from, to := e.among("renewal/renewaltest"), e.leads("renewal/renewaltest")
+		return !e.test && (to && !from || from && e.leads(tops...) && e.to != "renewal" && !to)
+	}},
 	{"cards are for signing, renewal, internal/p11 and the simulated card", func(e edge) bool {
 		return e.product() && e.leads("internal/card") && !slices.Contains([]string{"internal/card", "signing", "signing/signingtest", "renewal", "internal/p11"}, e.from) && !e.among("internal/testcard")
 	}},
@@ -195,7 +199,8 @@ var arrows = []arrow{
 		return !e.test && !e.among(testHelpers...) && e.leads(testHelpers...)
 	}},
 	{"modules for tests are in tests alone", func(e edge) bool {
-		return !e.test && (e.leads(inTests...) || e.leads("testing")) && !e.among(testHelpers...)
+		suite := e.from == "renewal/renewaltest" && e.to == "testing" // for the tests of vendors
+		return !e.test && (e.leads(inTests...) || e.leads("testing")) && !e.among(testHelpers...) && !suite
 	}},
 }
 
@@ -253,6 +258,11 @@ func TestPlantedWrongArrowsAreSeen(t *testing.T) {
 		{"renewal/planted.go", module + "/internal/tbs", "messages are for"},
 		{"renewal/est/planted.go", module + "/internal/card", "cards are for"},
 		{"renewal/est/planted.go", module + "/internal/state", "holds are for"},
+		{"renewal/est/planted.go", module + "/renewal/renewaltest", "renewal/renewaltest tests through"},
+		{"renewal/renewaltest/planted.go", module + "/internal/testcard", "renewal/renewaltest tests through"},
+		{"renewal/renewaltest/planted.go", module + "/renewal/est", "renewal/renewaltest tests through"},
+		{"renewal/renewaltest/planted.go", "testing/fstest", "modules for tests"},
+		{"renewal/est/planted.go", "testing", "modules for tests"},
 		{"signing/eps/planted.go", module + "/signing", "signing/eps imports"},
 		{"signing/eps/planted.go", module + "/internal/card", "signing/eps imports"},
 		{"signing/eps/planted.go", module + "/guard", "signing/eps imports"},

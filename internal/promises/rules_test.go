@@ -73,6 +73,9 @@ var allowedInterfaces = map[string]string{
 	"guard.Config.Floor":      "the caller's own",
 	"renewal.Config.Recorder": "the caller's own",
 	"renewal.Config.Enroller": "the caller's own",
+
+	"renewal/renewaltest.Config.New": "a callback of the caller's own",
+	"renewal/renewaltest.Config.At":  "a callback of the caller's own",
 }
 
 // documents are the types that may give out a tbs.Message and take a
