@@ -15,7 +15,7 @@
 //   - signing/eps reads $prepare answers of the Electronic Prescription Service and
 //     writes Signature and Provenance.
 //   - renewal replaces an affected certificate in process, through an Enroller;
-//     renewal/est is one for EST (RFC 7030).
+//     renewal/est is one for EST (RFC 7030), renewal/renewaltest tests others.
 //   - signing/signingtest is a simulated card for integration tests.
 //
 // # What holds

@@ -53,8 +53,8 @@ const (
 	Note   Act = "note"   // something to remember: a 202, a stray key
 )
 
-// JournalEntry is one line of a journal. It holds nothing secret: a request and
-// certificates are public. Instants are UTC.
+// JournalEntry is one line of a journal, whose form the package comment describes. It
+// holds nothing secret: a request and certificates are public. Instants are UTC.
 type JournalEntry struct {
 	Version int       `json:"version"`
 	Seq     int       `json:"seq"`     // from 1, in the file

@@ -20,7 +20,43 @@
 // machine-wide state folder; it holds nothing secret.
 //
 // The channel to the authority is an [Enroller]; package renewal/est has one for
-// EST (RFC 7030).
+// EST (RFC 7030), and package renewal/renewaltest tests whether another keeps the
+// contract.
+//
+// # The form of a journal
+//
+// Each card has one, journals/CARD.jsonl in the machine's state folder, where CARD is the
+// name in each of its lines. [ReadJournal] reads it, [StandingOf] says where it stands,
+// and so does "rxguard renewal show". Another program reads it so:
+//
+// It is UTF-8 text of at most 16 MiB, one JSON object (RFC 8259) a line, each ended by
+// one line feed, the last too. A line is what encoding/json makes of a [JournalEntry]:
+// its fields in that order, no white space, no unknown or repeated field; a field with
+// nothing in it is left out where its tag says so. Instants are RFC 3339 in UTC, "time"
+// to the millisecond; bytes are base64 with padding (RFC 4648 4).
+//
+// The fields of each line: "version", "seq", "renewal", "card", "time", "step", "act"
+// and, last, "sum". "version" is 1. A reader refuses a line of a larger one, whatever
+// else is in it; an added field or step is a new version. "seq" counts the lines from 1.
+// "renewal" is 32 hexadecimal digits, the [Request].ID. "sum" is the first 32
+// hexadecimal digits, in lower case, of the SHA-256 of the same line, without its line
+// feed, with "sum":"" in it: it shows an accident, not malice.
+//
+// "step" is one of [Steps] or "given_up", "act" one of "intent", "done" and "note". A
+// renewal begins with planned, done, which says of what card and certificate it is and
+// where on the card the new pair goes. Then each step has an intent before it is done
+// and a done after it was read back, each once; only done, done has no intent. A note
+// comes any number of times. Beyond that request, done has "csr"; enrol, done
+// "certificate" and "chain"; a note of enrol "ask_from" while the authority decides
+// later; given_up why, in "text". A renewal ends with done, done or given_up, done. Only
+// then another follows, in the same file.
+//
+// What follows the last line feed was torn by a crash, and so was a last line that holds
+// a zero byte: it was not acknowledged, is to be left out, and is overwritten by the next
+// line. Nothing else in the file is ever changed: a line is appended and synced before
+// what it announces is begun. Anything else that does not read was damaged or edited,
+// and nobody goes on by guessing. The journal is a hint: what is on the card is seen
+// there, what was issued is the authority's to know.
 package renewal
 
 import (

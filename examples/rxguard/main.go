@@ -4,14 +4,17 @@
 //
 //	rxguard check --roots root.pem --crl sub-ca.crl card.pem
 //	rxguard verify --ca ca.pem --crl ca.crl prescription.xml
+//	rxguard renewal show /var/lib/rxguard/journals/*.jsonl
 //
 // check tells whether a signing certificate may sign prescriptions, and if not, why and
 // what to do. verify tells whether the national service would accept a signed prescription, and
-// whether rxguard would. version tells which rxguard this is. Each command explains
+// whether rxguard would. renewal show tells what is written down about the renewals of a
+// card, and what to do next. version tells which rxguard this is. Each command explains
 // itself: rxguard COMMAND --help.
 //
 // Exit codes: 0 everything is accepted, 1 something is refused (by verify: by the
-// national service or by rxguard), 2 for something that cannot be decided, 3 the
+// national service or by rxguard), 2 for something that cannot be decided (by renewal
+// show: that is not at its end), 3 the
 // command line was not understood, an input could not be read or the output not be
 // written, 130 interrupted. Where several apply, the first of 130, 3, 1, 2 and 0 is
 // the exit code.
@@ -144,7 +147,8 @@ func newRoot(tell *teller) *cobra.Command {
 		Long: "rxguard tells from files, without a card and without the network, whether a signing\n" +
 			"certificate may sign prescriptions, and whether signed prescriptions would be\naccepted.\n\n" + rootCodesHelp,
 		Example: "  rxguard check card.pem\n" +
-			"  rxguard verify --ca ca.pem --crl ca.crl prescription.xml\n  rxguard verify --help",
+			"  rxguard verify --ca ca.pem --crl ca.crl prescription.xml\n" +
+			"  rxguard renewal show /var/lib/rxguard/journals/*.jsonl\n  rxguard verify --help",
 		Version:       thisBuild().Rxguard,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -160,7 +164,7 @@ func newRoot(tell *teller) *cobra.Command {
 	})
 	root.SetHelpCommand(helpCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(checkCommand(tell), verifyCommand(tell), versionCommand(tell))
+	root.AddCommand(checkCommand(tell), verifyCommand(tell), renewalCommand(tell), versionCommand(tell))
 	return root
 }
 
