@@ -222,11 +222,14 @@ func atStep(s Step) string {
 func advice(err error) string {
 	var ce *card.Error
 	var ee *EnrolError
+	var je *JournalError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "It was stopped on request."
 	case errors.Is(err, syscall.ENOSPC):
 		return "This computer's disk is full. Make room, or contact your local IT support."
+	case errors.As(err, &je), errors.Is(err, syscall.EROFS):
+		return "This computer could not write down what is done. Contact your local IT support."
 	case errors.As(err, &ce):
 		return upper(ce.What()) + ": " + ce.Advice() + "."
 	case errors.As(err, &ee):
