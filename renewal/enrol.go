@@ -22,9 +22,9 @@ type Confirmer interface {
 	// signs: p was made by the new key, a moment ago. It comes after Enrol with the same
 	// Request answered with this certificate (DER), in this process or another, and may
 	// come again, after a lost answer or a crash, with the same Request and certificate
-	// and another Proof: what was confirmed before is confirmed, not refused. r, certificate and p
-	// are not changed. Errors and ctx are as those of Enrol: Rejected and WrongCertificate end the
-	// renewal, and the card keeps its old certificate.
+	// and another Proof: what was confirmed before is confirmed, not refused. Nothing that
+	// it is given is changed. Errors and ctx are as those of Enrol: Rejected and
+	// WrongCertificate end the renewal, and the card keeps its old certificate.
 	Confirm(ctx context.Context, t *Transport, r Request, certificate []byte, p Proof) error
 }
 
