@@ -118,9 +118,9 @@ func untouched(ctx context.Context, s *suite) error {
 	case err != nil:
 		return err
 	case !bytes.Equal(room, append(bytes.Clone(o.csr), "untouched"...)):
-		return errors.New("Enrol changed Request.CSR, or wrote behind it")
+		return errors.New("the Enroller changed Request.CSR, or wrote behind it")
 	case current != nil && !bytes.Equal(q.Current.Raw, current):
-		return errors.New("Enrol changed Request.Current")
+		return errors.New("the Enroller changed Request.Current")
 	}
 	was := copied(a)
 	second, err := s.order()
@@ -132,7 +132,7 @@ func untouched(ctx context.Context, s *suite) error {
 			return err
 		}
 		if !same(a, was) {
-			return errors.New("Enrol changed an Answer that it had given before")
+			return errors.New("the Enroller changed an Answer that it had given before")
 		}
 	}
 	return nil

@@ -26,11 +26,11 @@ func probes(ctx context.Context, s *suite) error {
 	issued := s.issued()
 	for range 2 {
 		if err := probing(ctx, s, s.made, call{what: "Probe"}); err != nil {
-			return fmt.Errorf("Probe of an authority that answers: %w", err)
+			return fmt.Errorf("the Probe of an authority that answers: %w", err)
 		}
 	}
 	if n := s.issued() - issued; n != 0 {
-		return fmt.Errorf("Probe had %d certificates issued; wanted none", n)
+		return fmt.Errorf("the Probe had %d certificates issued; wanted none", n)
 	}
 	return nil
 }
