@@ -17,13 +17,37 @@ import (
 // one.
 func SoftHSM(t testing.TB, label, pin, soPIN string) Token {
 	t.Helper()
-	util := need.Tool(t, "softhsm2-util", "softhsm2")
-	path := library(t, "SoftHSM", "softhsm2", "softhsm/libsofthsm2.so", "libsofthsm2.so")
+	need.Tool(t, "softhsm2-util", "softhsm2")
 	if err := softHSMConfig(); err != nil {
 		t.Fatalf("modules: configuration of SoftHSM: %v", err)
 	}
-	run(t, util, "--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", soPIN)
+	return SoftHSMIn(t, os.Getenv("SOFTHSM2_CONF"), label, pin, soPIN)
+}
+
+// SoftHSMIn makes a token in SoftHSM for other processes, whose environment names conf
+// (SOFTHSM2_CONF=conf): a configuration that SoftHSMConfig wrote.
+func SoftHSMIn(t testing.TB, conf, label, pin, soPIN string) Token {
+	t.Helper()
+	util := need.Tool(t, "softhsm2-util", "softhsm2")
+	path := library(t, "SoftHSM", "softhsm2", "softhsm/libsofthsm2.so", "libsofthsm2.so")
+	cmd := exec.Command(util, "--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", soPIN)
+	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+conf)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("modules: softhsm2-util: %v\n%s", err, out)
+	}
 	return Token{Module: path, Label: label, PIN: pin, SOPIN: soPIN}
+}
+
+// SoftHSMConfig writes a configuration of SoftHSM into dir, with tokens in dir/softhsm,
+// and returns its path. A copy of that folder is a copy of the tokens.
+func SoftHSMConfig(dir string) (conf string, err error) {
+	tokens := filepath.Join(dir, "softhsm")
+	if err := os.MkdirAll(tokens, 0o700); err != nil {
+		return "", err
+	}
+	conf = filepath.Join(dir, "softhsm2.conf")
+	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n", tokens)
+	return conf, os.WriteFile(conf, []byte(text), 0o600)
 }
 
 var softHSMConfig = sync.OnceValue(func() error {
@@ -31,12 +55,8 @@ var softHSMConfig = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	tokens, conf := filepath.Join(dir, "softhsm"), filepath.Join(dir, "softhsm2.conf")
-	if err := os.Mkdir(tokens, 0o700); err != nil {
-		return err
-	}
-	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n", tokens)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	conf, err := SoftHSMConfig(dir)
+	if err != nil {
 		return err
 	}
 	return os.Setenv("SOFTHSM2_CONF", conf)
