@@ -39,10 +39,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gofrs/flock" // file locks on Linux, macOS and Windows alike; kept by its owners since 2015, needs x/sys only
 )
@@ -344,12 +346,30 @@ func (d Dir) lock(ctx context.Context, file string, exclusive, wait bool) (func(
 	// Who holds it, for the process that comes second.
 	owner := l.Path() + ".owner"
 	_ = os.Remove(owner) // left by a crash, perhaps another user's
-	_ = os.WriteFile(owner, fmt.Appendf(nil, "process %d since %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339)), 0o666)
+	_ = os.WriteFile(owner, fmt.Appendf(nil, "process %d since %s, %s", os.Getpid(), time.Now().UTC().Format(time.RFC3339), ourselves()), 0o666)
 	return func() {
 		_ = os.Remove(owner)
 		_ = l.Close()
 	}, nil
 }
+
+// ourselves says which program this is, whose, and on which computer: several people
+// may be logged in to one.
+func ourselves() string {
+	program, who, where := "a program", "somebody", "this computer"
+	if p, err := os.Executable(); err == nil {
+		program = filepath.Base(p)
+	}
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		where = h
+	}
+	return fmt.Sprintf("%s of %s on %s", program, who, where)
+}
+
+const maxOwner = 512 // bytes of what is read about the holder of a lock
 
 func whoHolds(lock string) string {
 	f, err := os.Open(lock + ".owner")
@@ -357,11 +377,16 @@ func whoHolds(lock string) string {
 		return "which process is not known"
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 100))
+	b, err := io.ReadAll(io.LimitReader(f, maxOwner))
 	if err != nil || len(b) == 0 {
 		return "which process is not known"
 	}
-	return string(b)
+	return strings.Map(func(r rune) rune { // whoever may use the folder wrote it, and a person reads it
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, string(b))
 }
 
 // Exists tells whether the folder is there. One that is not holds nothing.
