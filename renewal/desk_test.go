@@ -223,11 +223,10 @@ func (r *running) until(word string, v any) {
 	}
 }
 
-// goOn has a process that stopped at a tick go on.
-func (r *running) goOn() {
-	r.d.t.Helper()
+// goOn has a process that waits for a line go on.
+func (r *running) goOn() error {
 	_, err := io.WriteString(r.in, "\n")
-	require.NoError(r.d.t, err)
+	return err
 }
 
 // end reads to the end, and asserts that the process ended well. each may be nil.
@@ -288,4 +287,9 @@ func parsed(t testing.TB, der []byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
 	return c
+}
+
+func unmarshal(t testing.TB, text string, v any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(text), v))
 }

@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,8 +41,8 @@ const seedEnv = "RXGUARD_TEST_SEED"
 // goes on, it looks at the card as another vendor's application, to which nothing but a
 // hold matters, and tries to sign.
 //
-// The seed decides how often, at which operation and how long after it a process is
-// killed. How far the process came by then, the machine decides.
+// The seed decides how often a process is killed, at which step, and how long after which
+// of the ticks in it. How far the process came by then, the machine decides.
 func TestKill(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv(seedEnv); s != "" {
@@ -53,14 +52,13 @@ func TestKill(t *testing.T) {
 	}
 	p := newPractice(t)
 	for _, m := range []struct {
-		name      string
-		runs      int // make soak: ten times as many
-		workers   int
-		desks     func(*practice, *testing.T) func(testing.TB) *desk
-		reseating bool
+		name    string
+		runs    int // make soak: ten times as many
+		workers int
+		desks   func(*practice, *testing.T) func(testing.TB) *desk
 	}{
-		{"SoftHSM", 60, 2, (*practice).softDesks, false},
-		{"ykcs11 with a PIV card", 40, 1, (*practice).pivDesks, true}, // there is one reader
+		{"SoftHSM", 80, 2, (*practice).softDesks},
+		{"ykcs11 with a PIV card", 20, 1, (*practice).pivDesks}, // there is one reader
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -92,10 +90,9 @@ type killing struct {
 	seed uint64
 	make func(testing.TB) *desk
 
-	// Of a run that nobody disturbed: the time before each tick, and how many ticks
-	// there are before the first step.
-	gaps  []time.Duration
-	first int
+	// Of a run that nobody disturbed: the time before each tick, by the step that it
+	// belongs to. Those before the first step belong to none.
+	gaps map[renewal.Step][]time.Duration
 
 	mu     sync.Mutex
 	ended  int
@@ -120,36 +117,53 @@ func (k *killing) summary() string {
 
 // measure lets one process do it all.
 func (k *killing) measure(t *testing.T) {
+	k.gaps = map[renewal.Step][]time.Duration{}
 	r := &killed{desk: k.make(t), k: k}
 	defer r.leave()
-	last := time.Time{}
-	step := false
-	r.child(0, 0, func(word, rest string) {
-		if word != sayTick {
-			last = time.Now()
-			return
-		}
-		if last.IsZero() {
-			last = time.Now()
-		}
-		step = step || strings.HasPrefix(rest, `"step`)
-		if !step {
-			k.first++
-		}
-		k.gaps = append(k.gaps, time.Since(last))
+	last := time.Now()
+	r.child(nil, func(s renewal.Step) {
+		k.gaps[s] = append(k.gaps[s], time.Since(last))
 		last = time.Now()
 	})
 	require.True(t, r.ended)
 	r.settled()
-	require.Greater(t, len(k.gaps), 40)
-	k.ended = 0
+	for _, s := range renewal.Steps[:len(renewal.Steps)-1] {
+		require.NotEmpty(t, k.gaps[s], s)
+	}
+}
+
+// moment is when a process is killed: so long after a tick of a step.
+type moment struct {
+	step  renewal.Step // empty: before the first
+	tick  int          // of the step, from 1
+	delay time.Duration
+}
+
+// reached tells whether the moment's tick is there, or was left out.
+func (m *moment) reached(step renewal.Step, tick int) bool {
+	at, wanted := slices.Index(renewal.Steps, step), slices.Index(renewal.Steps, m.step)
+	return at > wanted || at == wanted && tick >= m.tick
+}
+
+// moment draws one for a process that goes on with this step.
+func (k *killing) moment(random *rand.Rand, next renewal.Step) *moment {
+	steps := []renewal.Step{""}
+	for _, s := range renewal.Steps[slices.Index(renewal.Steps, next):] {
+		if len(k.gaps[s]) > 0 {
+			steps = append(steps, s)
+		}
+	}
+	m := &moment{step: steps[random.IntN(len(steps))]}
+	m.tick = 1 + random.IntN(len(k.gaps[m.step]))
+	after := append(k.gaps[m.step][m.tick:len(k.gaps[m.step]):len(k.gaps[m.step])], 5*time.Millisecond)[0]
+	m.delay = time.Duration(random.Int64N(int64(after) + 1))
+	return m
 }
 
 // killed is one run: a card, and the processes that renew it.
 type killed struct {
 	*desk
 	k     *killing
-	n     int
 	kills int
 	ended bool
 	end   ending
@@ -161,21 +175,22 @@ type killed struct {
 
 // run kills the processes of one card.
 func (k *killing) run(t *testing.T, n int) {
-	r := &killed{desk: k.make(t), k: k, n: n}
+	random := rand.New(rand.NewPCG(k.seed, uint64(n)))
+	for !k.card(t, n, random) {
+	}
+}
+
+// card renews one, and tells whether a process was killed before it had done so.
+func (k *killing) card(t *testing.T, n int, random *rand.Rand) bool {
+	r := &killed{desk: k.make(t), k: k}
 	defer r.leave()
 	defer func() {
 		if t.Failed() {
 			t.Logf("run %d, seed %d:\n%s", n, k.seed, strings.Join(r.log, "\n"))
 		}
 	}()
-	random := rand.New(rand.NewPCG(k.seed, uint64(n)))
-	passed := 0
 	for range 1 + random.IntN(4) {
-		at := 1 + random.IntN(len(k.gaps)-passed)
-		gap := k.gaps[min(passed+at, len(k.gaps)-1)]
-		passed = max(0, passed+r.child(at, time.Duration(random.Int64N(int64(gap)+1)), nil)-k.first)
-		passed = min(passed, len(k.gaps)-k.first)
-		if r.ended {
+		if r.child(k.moment(random, r.next()), nil); r.ended {
 			break
 		}
 	}
@@ -183,14 +198,18 @@ func (k *killing) run(t *testing.T, n int) {
 		if r.ended {
 			break
 		}
-		r.child(0, 0, nil)
+		r.child(nil, nil)
 	}
 	require.True(t, r.ended)
 	r.settled()
+	if r.kills == 0 { // it was too quick
+		return false
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ended++
 	k.kills[r.kills]++
+	return true
 }
 
 // leave ends a run: the reader is free for the next card.
@@ -200,72 +219,98 @@ func (r *killed) leave() {
 	}
 }
 
-// child lets a process go on with the renewal, and kills it when so much time has gone
-// since the tick at; 0 never does. It answers how many ticks there were. Before the
-// process goes on, what the last one left is judged.
-func (r *killed) child(at int, delay time.Duration, each func(word, rest string)) (ticks int) {
+// child lets a process go on with the renewal, and kills it at a moment; nil: never.
+// ticked is called at each tick with its step, and may be nil. Before the process goes
+// on, what the last one left is judged.
+func (r *killed) child(at *moment, ticked func(renewal.Step)) {
 	r.t.Helper()
 	if r.sim != nil {
 		r.sim.Insert()
 		require.NoError(r.t, r.reader.Seen(r.t.Context()))
 	}
 	left := r.journal()
-	p := r.start("renew")
+	// SoftHSM writes the token's own file at each login, in place: broken off there, the
+	// token is gone. A card's chip is in no process that is killed.
+	p := r.start("look and renew", func(j *job) { j.Fragile = r.sim == nil })
 	var found findings
 	p.until(sayFound, &found)
 	r.sound(left, found)
+	var fragile sync.Mutex
 	strike := func() {
-		time.Sleep(delay) // the moment is a random one
+		time.Sleep(at.delay) // a random moment
+		fragile.Lock()
+		defer fragile.Unlock()
 		_ = p.cmd.Process.Kill()
 	}
+	var step renewal.Step
+	ticks, struck := 0, at == nil
 	for {
 		word, rest := p.next()
 		if word == "" {
 			break
 		}
-		if each != nil {
-			each(word, rest)
-		}
+		r.log = append(r.log, word+" "+rest)
 		switch word {
 		case sayTick:
-			if rest == strconv.Quote(tickRetired) {
+			var tick string
+			unmarshal(r.t, rest, &tick)
+			switch s, isStep := strings.CutPrefix(tick, tickStep); {
+			case isStep && renewal.Step(s) != step:
+				step, ticks = renewal.Step(s), 0
+			case tick == tickRetired:
 				r.retired++
+			case tick == tickSafe:
+				fragile.Unlock()
 			}
-			if ticks++; ticks == at {
+			if ticks++; !struck && at.reached(step, ticks) {
+				struck = true
 				go strike()
 			}
-			r.log = append(r.log, rest)
+			if ticked != nil {
+				ticked(step)
+			}
+		case sayFragile:
+			fragile.Lock()
+			if p.goOn() != nil { // it was killed before
+				fragile.Unlock()
+			}
 		case sayReseat:
+			step, ticks = renewal.StepDone, 0
 			r.sim.Remove()
 		case sayOut:
 			r.reseated = true
 			r.sim.Insert()
 		case sayEnd:
-			require.NoError(r.t, json.Unmarshal([]byte(rest), &r.end))
+			unmarshal(r.t, rest, &r.end)
 			r.ended = true
-			r.log = append(r.log, rest)
 		}
 	}
 	err := p.cmd.Wait()
 	require.Empty(r.t, p.errs.String())
 	if r.ended {
-		return ticks
+		return
 	}
 	require.Error(r.t, err)
 	require.Equal(r.t, "signal: killed", p.cmd.ProcessState.String())
 	r.kills++
-	step := renewal.StepPlanned
-	if es := r.journal(); len(es) > 0 {
-		step = es[len(es)-1].Step
-		if i := slices.Index(renewal.Steps, step); es[len(es)-1].Act == renewal.Done && i+1 < len(renewal.Steps) {
-			step = renewal.Steps[i+1]
-		}
-	}
-	r.log = append(r.log, fmt.Sprintf("killed at step %s, %s after tick %d", step, delay, at))
+	r.log = append(r.log, fmt.Sprintf("killed at step %s, %s after tick %d of %q", r.next(), at.delay, at.tick, at.step))
 	r.k.mu.Lock()
-	r.k.struck[step]++
+	r.k.struck[r.next()]++
 	r.k.mu.Unlock()
-	return ticks
+}
+
+// next is the step that the journal says is under way or comes next.
+func (r *killed) next() renewal.Step {
+	r.t.Helper()
+	es := r.journal()
+	if len(es) == 0 {
+		return renewal.StepPlanned
+	}
+	last := es[len(es)-1]
+	if i := slices.Index(renewal.Steps, last.Step); last.Act == renewal.Done && i+1 < len(renewal.Steps) {
+		return renewal.Steps[i+1]
+	}
+	return last.Step
 }
 
 // journal reads the card's journal as the last process left it.
@@ -383,9 +428,6 @@ func (r *killed) settled() {
 	}
 	_, err = signing.VerifyRecord(r.job.Record, nil)
 	require.NoError(r.t, err)
-	left, err := filepath.Glob(filepath.Join(r.job.State, "locks", "*.owner"))
-	require.NoError(r.t, err)
-	require.Empty(r.t, left, "nobody renews it")
 }
 
 // once asserts of the commands that reached a PIV card: the old certificate was removed
@@ -438,4 +480,3 @@ func (r *killed) nothingSecret() {
 	})
 	require.NoError(r.t, err)
 }
-

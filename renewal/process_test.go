@@ -33,7 +33,7 @@ import (
 
 // job is what a process of its own does with a card behind a PKCS#11 module.
 type job struct {
-	Do            string // provision, look or renew
+	Do            string // provision, look, renew, or look and renew
 	Module        string
 	Token, Reader string
 	PIN, Officer  string // Officer is empty where the module wants none
@@ -44,6 +44,7 @@ type job struct {
 	URL           string   // of its enrolment server
 	Notice        []byte   // the advisory that the renewal goes by
 	StopAt        string   // the first tick with this name waits for a line
+	Fragile       bool     // the card does not survive a login that is broken off
 }
 
 // What a process prints, a word and what goes with it on a line each.
@@ -51,6 +52,7 @@ const (
 	sayTick    = "tick"    // something is about to be done, or was
 	sayFound   = "found"   // findings, before anything else
 	sayStopped = "stopped" // at the tick that it was to stop at; a line lets it go on
+	sayFragile = "fragile" // it is about to do what must not be broken off; a line lets it go on
 	sayReseat  = "reseat"  // the card may be taken out and put back now
 	sayOut     = "out"     // it was seen to be taken out
 	sayEnd     = "end"     // ending; nothing follows
@@ -109,6 +111,9 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
+// patience bounds the wait for a reader. The machine may be busy.
+const patience = time.Minute
+
 // process is the other process.
 type process struct {
 	job
@@ -156,8 +161,11 @@ func (p *process) run(ctx context.Context) error {
 		return err
 	}
 	for at := token.Presence(); !at.Present; { // the reader takes its time
-		if at, err = token.Wait(ctx, at); err != nil {
-			return err
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		at, err = token.Wait(ctx, at)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("the token is not there: %w", err)
 		}
 	}
 	switch p.Do {
@@ -165,10 +173,12 @@ func (p *process) run(ctx context.Context) error {
 		return p.provision(ctx, token)
 	case "look":
 		return p.look(ctx, token)
-	case "renew":
+	case "look and renew":
 		if err := p.look(ctx, token); err != nil {
 			return err
 		}
+		return p.renew(ctx, token)
+	case "renew":
 		return p.renew(ctx, token)
 	}
 	return fmt.Errorf("job %q is not known", p.Do)
@@ -372,7 +382,7 @@ func (p *process) renew(ctx context.Context, token card.Token) error {
 		return err
 	}
 	var e ending
-	res, err := r.Renew(ctx, func(x renewal.Progress) { p.tick("step " + string(x.Step)) })
+	res, err := r.Renew(ctx, func(x renewal.Progress) { p.tick(tickStep + string(x.Step)) })
 	e.told(res, err)
 	switch {
 	case err != nil || p.Reader == "":
@@ -468,6 +478,11 @@ func (s tickingSession) Objects(ctx context.Context) ([]card.Object, error) {
 
 func (s tickingSession) Login(ctx context.Context, pin []byte) error {
 	defer s.p.around("login")()
+	if s.p.Fragile {
+		s.p.say(sayFragile, "")
+		<-s.p.lines
+		defer s.p.tick(tickSafe)
+	}
 	return s.Session.Login(ctx, pin)
 }
 
@@ -497,6 +512,12 @@ func (s tickingSession) Destroy(ctx context.Context, class card.Class, id []byte
 	}
 	return err
 }
+
+// tickStep is said, with the step, when a step begins and when it is done.
+const tickStep = "step "
+
+// tickSafe is said when what must not be broken off is done.
+const tickSafe = "safe"
 
 // tickRetired is said when the old key was destroyed.
 const tickRetired = "retired the old key"
