@@ -405,7 +405,7 @@ func (r *killed) settled() {
 	require.Equal(r.t, certs[fresh].Key, keys[fresh].Key)
 	last := es[len(es)-1]
 	require.Equal(r.t, renewal.Done, last.Act)
-	holds, err := filepath.Glob(filepath.Join(r.job.State, "holds", "*"))
+	holds, err := filepath.Glob(filepath.Join(r.job.State, "holds", "*.json"))
 	require.NoError(r.t, err)
 	if r.sim == nil {
 		require.Len(r.t, keys, 2)
