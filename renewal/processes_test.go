@@ -61,14 +61,6 @@ func (d *desk) stopped(tick string) *running {
 	return r
 }
 
-// on is what is on the card now, as another process or the card itself shows it.
-func (d *desk) on(f findings) []object {
-	if d.sim != nil {
-		return d.inside()
-	}
-	return f.Objects
-}
-
 // issuedFor counts the certificates that the authority issued for a key on the card
 // that was not there at the beginning.
 func (p *practice) issuedFor(t *testing.T, d *desk, on []object) (n int) {
