@@ -36,19 +36,18 @@ type practice struct {
 	ca     *testcard.CA
 	server *testcard.Server
 	job    job // what all have in common
-	dir    string
 }
 
 func newPractice(t *testing.T) *practice {
 	t.Helper()
 	ca, err := testcard.NewCA(testcard.CAConfig{CachedKeys: true})
 	require.NoError(t, err)
-	p := &practice{ca: ca, dir: t.TempDir()}
+	p := &practice{ca: ca}
 	p.server, err = testcard.NewServer(testcard.ServerConfig{CA: ca})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.server.Close()) })
 	p.job = job{
-		PIN: processPIN, Authority: filepath.Join(p.dir, "ca.json"), URL: p.server.URL(),
+		PIN: processPIN, Authority: filepath.Join(t.TempDir(), "ca.json"), URL: p.server.URL(),
 		CAs:    [][]byte{ca.IssuingCertificate().Raw, ca.RootCertificate().Raw},
 		Issued: time.Now().Add(-3 * 24 * time.Hour).UTC().Truncate(time.Second),
 	}
@@ -89,7 +88,8 @@ func (p *practice) desk(t testing.TB) *desk {
 // was provisioned.
 func (p *practice) softDesks(t *testing.T) func(testing.TB) *desk {
 	t.Helper()
-	conf, err := modules.SoftHSMConfig(p.dir)
+	dir := t.TempDir()
+	conf, err := modules.SoftHSMConfig(dir)
 	require.NoError(t, err)
 	token := modules.SoftHSMIn(t, conf, softLabel, processPIN, "31415926")
 	first := p.desk(t)
@@ -103,19 +103,19 @@ func (p *practice) softDesks(t *testing.T) func(testing.TB) *desk {
 		conf, err := modules.SoftHSMConfig(d.dir)
 		require.NoError(t, err)
 		require.NoError(t, os.Remove(filepath.Join(d.dir, "softhsm")))
-		require.NoError(t, os.CopyFS(filepath.Join(d.dir, "softhsm"), os.DirFS(filepath.Join(p.dir, "softhsm"))))
+		require.NoError(t, os.CopyFS(filepath.Join(d.dir, "softhsm"), os.DirFS(filepath.Join(dir, "softhsm"))))
 		d.job.Module, d.job.Token, d.env = token.Module, softLabel, []string{"SOFTHSM2_CONF=" + conf}
 		d.before, d.old = first.before, first.old
 		return d
 	}
 }
 
-// pivDesks answers what makes desks with a PIV card each, which is in this process: in
-// the one virtual reader, one after the other.
+// pivDesks answers what makes desks with a PIV card each, which is in this process: one
+// after the other in a virtual reader of their own.
 func (p *practice) pivDesks(t *testing.T) func(testing.TB) *desk {
 	t.Helper()
 	module := modules.YKCS11(t)
-	daemon := modules.PCSCD(t, 1)
+	daemon := modules.PCSCDApart(t, 1)
 	keys := testcard.CachedKeys()
 	auth, err := keys(2048)
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func (p *practice) pivDesks(t *testing.T) func(testing.TB) *desk {
 		d.sim.MakeKeys(next)
 		_, c, err := d.sim.ProvisionPrescriber(p.ca, testcard.Prescriber{UID: "555000000001", NotBefore: p.job.Issued, AuthenticationKey: auth, SigningKey: old})
 		require.NoError(t, err)
-		d.reader = daemon.Plug(t, 0, d.sim)
+		d.reader, d.env = daemon.Plug(t, 0, d.sim), []string{"PCSCLITE_CSOCK_NAME=" + daemon.Socket()}
 		d.job.Module, d.job.Reader, d.job.Officer = module, daemon.Name(0), modules.ManagementKey
 		d.before, d.old = d.inside(), sum(c.Raw)
 		return d
@@ -264,6 +264,13 @@ func (d *desk) look() findings {
 		require.NotEmpty(d.t, d.old, "before its renewal it signs: %v %s", f.Reasons, f.Err)
 	}
 	return f
+}
+
+// whole leaves out what SoftHSM leaves of an object when the process that makes it is
+// killed: it has neither CKA_ID nor a key, so that nothing goes by it and nobody could
+// tell whose it is.
+func whole(list []object) []object {
+	return slices.DeleteFunc(slices.Clone(list), func(o object) bool { return o.ID == "" && o.Key == "" })
 }
 
 // certificates lists, by CKA_ID, the certificates among objects, and keys the private

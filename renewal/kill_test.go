@@ -46,8 +46,8 @@ func TestKill(t *testing.T) {
 		workers int
 		desks   func(*practice, *testing.T) func(testing.TB) *desk
 	}{
-		{"SoftHSM", 80, 2, (*practice).softDesks},
-		{"ykcs11 with a PIV card", 20, 1, (*practice).pivDesks}, // there is one reader
+		{"SoftHSM", 60, 2, (*practice).softDesks},
+		{"ykcs11 with a PIV card", 40, 4, (*practice).pivDesks}, // which waits, most of the time
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,15 +55,19 @@ func TestKill(t *testing.T) {
 			if os.Getenv("RXGUARD_SOAK") != "" {
 				runs *= 10
 			}
-			k := &killing{seed: seed, make: m.desks(p, t), struck: map[renewal.Step]int{}, kills: map[int]int{}}
-			k.measure(t)
+			k := &killing{seed: seed, struck: map[renewal.Step]int{}, kills: map[int]int{}}
+			desks := []func(testing.TB) *desk{m.desks(p, t)}
+			k.measure(t, desks[0])
+			for len(desks) < m.workers {
+				desks = append(desks, m.desks(p, t))
+			}
 			var next atomic.Int64
 			t.Run("runs", func(t *testing.T) {
-				for worker := range m.workers {
+				for worker, desks := range desks {
 					t.Run(fmt.Sprint("worker ", worker+1), func(t *testing.T) {
 						t.Parallel()
 						for n := int(next.Add(1)); n <= runs; n = int(next.Add(1)) {
-							k.run(t, n)
+							k.run(t, n, desks)
 						}
 					})
 				}
@@ -77,7 +81,6 @@ func TestKill(t *testing.T) {
 // killing is the runs with one module.
 type killing struct {
 	seed uint64
-	make func(testing.TB) *desk
 
 	// Of a run that nobody disturbed: the time before each tick, by the step that it
 	// belongs to. Those before the first step belong to none.
@@ -105,9 +108,9 @@ func (k *killing) summary() string {
 }
 
 // measure lets one process do it all.
-func (k *killing) measure(t *testing.T) {
+func (k *killing) measure(t *testing.T, desks func(testing.TB) *desk) {
 	k.gaps = map[renewal.Step][]time.Duration{}
-	r := &killed{desk: k.make(t), k: k}
+	r := &killed{desk: desks(t), k: k}
 	defer r.leave()
 	last := time.Now()
 	r.child(nil, func(s renewal.Step) {
@@ -163,15 +166,15 @@ type killed struct {
 }
 
 // run kills the processes of one card.
-func (k *killing) run(t *testing.T, n int) {
+func (k *killing) run(t *testing.T, n int, desks func(testing.TB) *desk) {
 	random := rand.New(rand.NewPCG(k.seed, uint64(n)))
-	for !k.card(t, n, random) {
+	for !k.card(t, n, random, desks(t)) {
 	}
 }
 
 // card renews one, and tells whether a process was killed before it had done so.
-func (k *killing) card(t *testing.T, n int, random *rand.Rand) bool {
-	r := &killed{desk: k.make(t), k: k}
+func (k *killing) card(t *testing.T, n int, random *rand.Rand, d *desk) bool {
+	r := &killed{desk: d, k: k}
 	defer r.leave()
 	defer func() {
 		if t.Failed() {

@@ -41,7 +41,7 @@ func (r *killed) sound(es []renewal.JournalEntry, found findings) {
 	if r.sim != nil {
 		on = r.inside()
 	}
-	certs, keys := certificates(on), privateKeys(on)
+	certs, keys := certificates(whole(on)), privateKeys(whole(on))
 	auth, old := hex.EncodeToString(testcard.AuthenticationID()), hex.EncodeToString(testcard.SigningID())
 	was := certificates(r.before)
 
@@ -96,7 +96,7 @@ func (r *killed) settled() {
 	if r.sim != nil {
 		on = r.inside()
 	}
-	certs, keys := certificates(on), privateKeys(on)
+	certs, keys := certificates(whole(on)), privateKeys(whole(on))
 	auth, old, fresh := hex.EncodeToString(testcard.AuthenticationID()), hex.EncodeToString(testcard.SigningID()), hex.EncodeToString(es[0].NewID)
 	require.ElementsMatch(r.t, []string{auth, fresh}, slices.Collect(maps.Keys(certs)))
 	require.NotEmpty(r.t, certs[fresh].Key)

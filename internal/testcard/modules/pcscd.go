@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +63,38 @@ exec "$3" --foreground --info -c "$1/readers"
 // an odd number leaves one over, which stays empty.
 func PCSCD(t testing.TB, readers int) *Daemon {
 	t.Helper()
+	running.Lock()
+	if running.test != "" {
+		defer running.Unlock()
+		t.Fatalf("modules: the pcscd of %s is running; one at a time in a process", running.test)
+	}
+	running.test = t.Name()
+	running.Unlock()
+	t.Cleanup(func() {
+		running.Lock()
+		running.test = ""
+		running.Unlock()
+	})
+	d := pcscd(t, readers, "pcscd") // the same for each: clients remember the first socket they saw
+	if err := os.Setenv("PCSCLITE_CSOCK_NAME", d.Socket()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+var apartCount atomic.Int64
+
+// PCSCDApart is PCSCD for other processes, whose environment names its Socket
+// (PCSCLITE_CSOCK_NAME). This process's own programs and modules do not reach it, and
+// several run at once.
+func PCSCDApart(t testing.TB, readers int) *Daemon {
+	t.Helper()
+	return pcscd(t, readers, fmt.Sprintf("pcscd%d", apartCount.Add(1)))
+}
+
+// pcscd starts one in a folder of this name.
+func pcscd(t testing.TB, readers int, name string) *Daemon {
+	t.Helper()
 	if readers < 1 || readers > 16 {
 		t.Fatalf("modules: %d readers, expected 1 to 16", readers)
 	}
@@ -75,20 +108,8 @@ func PCSCD(t testing.TB, readers int) *Daemon {
 	if err != nil {
 		t.Fatalf("modules: %v", err)
 	}
-	d.dir = filepath.Join(base, "pcscd") // the same for each: clients remember the first socket they saw
-	running.Lock()
-	if running.test != "" {
-		defer running.Unlock()
-		t.Fatalf("modules: the pcscd of %s is running; one at a time in a process", running.test)
-	}
-	running.test = t.Name()
-	running.Unlock()
-	t.Cleanup(func() {
-		d.Stop()
-		running.Lock()
-		running.test = ""
-		running.Unlock()
-	})
+	d.dir = filepath.Join(base, name)
+	t.Cleanup(d.Stop)
 	for range 5 {
 		if err = d.configure(driver); err != nil {
 			t.Fatalf("modules: %v", err)
@@ -203,9 +224,6 @@ func (d *Daemon) Start() error {
 		if err := os.RemoveAll(filepath.Join(d.dir, "run", left)); err != nil {
 			return err
 		}
-	}
-	if err := os.Setenv("PCSCLITE_CSOCK_NAME", d.Socket()); err != nil {
-		return err
 	}
 	args := append(append([]string{}, d.namespace...), "sh", "-c", script, "sh", d.dir, d.drivers, d.program)
 	p, err := start(args)
