@@ -4,8 +4,8 @@
 // guarded signature beside bare C_Sign and beside github.com/ThalesGroup/crypto11, each
 // with the verification, with
 // one key on one SoftHSM token. The peers take turns in one process, so that the
-// machine's noise is everybody's, and their medians are compared. From the top
-// folder:
+// machine's noise is everybody's; what one takes longer than another is the median
+// over all rounds. From the top folder:
 //
 //	make bench
 //

@@ -200,6 +200,41 @@ func (w *world) bareSign(b *testing.B) func() error {
 	}
 }
 
+// handedOver has a goroutine sign that waits for the next one.
+func handedOver(b *testing.B, sign func() error) func() error {
+	b.Helper()
+	next, done := make(chan struct{}), make(chan error)
+	go func() {
+		for range next {
+			done <- sign()
+		}
+	}()
+	b.Cleanup(func() { close(next) })
+	return func() error {
+		next <- struct{}{}
+		return <-done
+	}
+}
+
+// moduleSign is the signature of internal/p11, which lets go of a module that hangs,
+// and the verification.
+func (w *world) moduleSign(b *testing.B) func() error {
+	b.Helper()
+	ctx := context.Background()
+	s, err := w.token.Open(ctx)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	require.NoError(b, s.Login(ctx, []byte("123456")))
+	return func() error {
+		digest := sha256.Sum256(w.message)
+		value, err := s.Sign(ctx, testcard.SigningID(), digest[:], crypto.SHA256)
+		if err != nil {
+			return err
+		}
+		return rsa.VerifyPKCS1v15(w.public, crypto.SHA256, digest[:], value)
+	}
+}
+
 // crypto11Sign is crypto11's signature, and the verification.
 func (w *world) crypto11Sign(b *testing.B) func() error {
 	b.Helper()
