@@ -46,7 +46,15 @@ func makeBelow(top, dir string) error {
 	return os.Chmod(dir, i.Mode()&(os.ModePerm|os.ModeSetgid|os.ModeSticky))
 }
 
-func open(path string) (*os.File, error) { return os.Open(path) }
+// open looks first whether the file is there, which is told sooner than that it cannot be
+// opened: of a hold, which is asked for at each signature, there is none almost always.
+func open(path string) (*os.File, error) {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err == unix.ENOENT {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.Open(path)
+}
 
 // transient: whoever has a file open keeps nobody from replacing it.
 func transient(error) bool { return false }

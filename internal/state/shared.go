@@ -11,12 +11,15 @@ import (
 type SharedLock struct {
 	d    Dir
 	name string
+	path string
 	f    *os.File // nil: opened by the next Lock
 	file os.FileInfo
 }
 
 // Shared makes a SharedLock.
-func (d Dir) Shared(name string) *SharedLock { return &SharedLock{d: d, name: name} }
+func (d Dir) Shared(name string) *SharedLock {
+	return &SharedLock{d: d, name: name, path: d.lockFile(name)}
+}
 
 // Lock is Dir.Lock, not exclusive.
 func (l *SharedLock) Lock(ctx context.Context) (func(), error) {
@@ -37,7 +40,7 @@ func (l *SharedLock) again() bool {
 	if l.f == nil {
 		return false
 	}
-	i, err := os.Stat(l.d.lockFile(l.name))
+	i, err := os.Stat(l.path)
 	return err == nil && os.SameFile(i, l.file) && tryShared(l.f)
 }
 
@@ -46,7 +49,7 @@ func (l *SharedLock) keep() {
 	if !keepsOpen {
 		return
 	}
-	f, err := os.Open(l.d.lockFile(l.name))
+	f, err := os.Open(l.path)
 	if err != nil {
 		return
 	}
