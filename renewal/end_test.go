@@ -223,7 +223,7 @@ func TestEveryReasonToGiveUpHasItsText(t *testing.T) {
 		assert.NotEmpty(t, enrolAdvice[k])
 		assert.NotEmpty(t, enrolText[k])
 	}
-	for _, s := range Steps[:len(Steps)-1] {
+	for _, s := range append(Steps[:len(Steps)-1:len(Steps)-1], StepReplace) {
 		assert.NotEmpty(t, stepText[s], s)
 		assert.NotZero(t, typical[s], s)
 	}

@@ -38,10 +38,21 @@ const (
 	StepGivenUp Step = "given_up" // ended without a new certificate
 )
 
-// Steps are the steps of a renewal in their order. A renewal that gives up the old
-// pair first has StepReplace and none of StepKey, StepSwitch and StepRetire; every
-// other one has these and not StepReplace.
-var Steps = []Step{StepPlanned, StepHold, StepReplace, StepKey, StepRequest, StepEnrol, StepWrite, StepProve, StepConfirm, StepSwitch, StepRetire, StepReseat, StepDone}
+// Steps are the steps of a renewal in their order. One that gives up the old pair
+// before there is a new certificate has StepReplace in the place of StepKey, and neither
+// StepSwitch nor StepRetire.
+var Steps = []Step{StepPlanned, StepHold, StepKey, StepRequest, StepEnrol, StepWrite, StepProve, StepConfirm, StepSwitch, StepRetire, StepReseat, StepDone}
+
+var stepsOver = []Step{StepPlanned, StepHold, StepReplace, StepRequest, StepEnrol, StepWrite, StepProve, StepConfirm, StepReseat, StepDone}
+
+// stepsOf are the steps of a renewal that replaces the old pair, or makes the new one
+// beside it.
+func stepsOf(replaces bool) []Step {
+	if replaces {
+		return stepsOver
+	}
+	return Steps
+}
 
 // Act says which half of a step a journal entry is.
 type Act string
@@ -244,7 +255,7 @@ func follows(before []JournalEntry, e JournalEntry) error {
 		return fmt.Errorf("it is numbered %d, wanted %d: a line was removed or put in", e.Seq, len(before)+1)
 	case len(before) > 0 && e.Card != before[0].Card:
 		return errors.New("it is of another card than the lines before")
-	case e.Step != StepGivenUp && !slices.Contains(Steps, e.Step):
+	case e.Step != StepGivenUp && e.Step != StepReplace && !slices.Contains(Steps, e.Step):
 		return fmt.Errorf("its step is %q, wanted one of %v", e.Step, Steps)
 	case e.Act != Intent && e.Act != Done && e.Act != Note:
 		return fmt.Errorf("its act is %q, wanted %s, %s or %s", e.Act, Intent, Done, Note)
@@ -262,7 +273,7 @@ func follows(before []JournalEntry, e JournalEntry) error {
 		return nil
 	case p == nil || p.finished || e.Renewal != p.id:
 		return errors.New("it is of a renewal that was not begun")
-	case !p.has(e.Step):
+	case e.Step != StepGivenUp && !slices.Contains(p.steps(), e.Step):
 		return fmt.Errorf("step %s is none of this renewal", e.Step)
 	case p.done[e.Step], e.Act == Intent && p.begun[e.Step]:
 		return fmt.Errorf("it is the second %s of step %s", e.Act, e.Step)
@@ -373,20 +384,8 @@ func (j *journal) last() *progress {
 // replaces tells whether the new pair takes the place of the old one.
 func (p *progress) replaces() bool { return p.plan.OldKey != "" }
 
-// has tells whether a step is one of this renewal.
-func (p *progress) has(s Step) bool { return hasStep(p.replaces(), s) }
-
-// hasStep tells whether a step is one of a renewal that replaces the old pair, or of
-// one that makes the new pair beside it.
-func hasStep(replaces bool, s Step) bool {
-	switch s {
-	case StepReplace:
-		return replaces
-	case StepKey, StepSwitch, StepRetire:
-		return !replaces
-	}
-	return true
-}
+// steps are those of this renewal in their order.
+func (p *progress) steps() []Step { return stepsOf(p.replaces()) }
 
 // hasNewKey tells whether the new key was made and read back.
 func (p *progress) hasNewKey() bool { return p.done[StepKey] || p.done[StepReplace] }
@@ -396,8 +395,8 @@ func (p *progress) next() Step {
 	if p.givenUp {
 		return StepGivenUp
 	}
-	for _, s := range Steps {
-		if p.has(s) && !p.done[s] {
+	for _, s := range p.steps() {
+		if !p.done[s] {
 			return s
 		}
 	}

@@ -42,14 +42,15 @@
 // hexadecimal digits, in lower case, of the SHA-256 of the same line, without its line
 // feed, with "sum":"" in it: it shows an accident, not malice.
 //
-// "step" is one of [Steps] or "given_up", "act" one of "intent", "done" and "note". A
-// renewal begins with planned, done, which says of what card and certificate it is and
-// where on the card the new pair goes. Then each step has an intent before it is done
-// and a done after it was read back, each once; only done, done has no intent. A note
-// comes any number of times. Beyond that request, done has "csr"; enrol, done
-// "certificate" and "chain"; a note of enrol "ask_from" while the authority decides
-// later; given_up why, in "text". A renewal ends with done, done or given_up, done. Only
-// then another follows, in the same file.
+// "step" is one of [Steps], "replace" or "given_up", "act" one of "intent", "done" and
+// "note". A renewal begins with planned, done, which says of what card and certificate it
+// is and where on the card the new pair goes: with "old_key" in the old one's container,
+// and then replace is a step in the place of key, and switch and retire are none. Each
+// step has an intent before it is done and a done after it was read back, each once; only
+// done, done has no intent. A note comes any number of times. Beyond that request, done
+// has "csr"; enrol, done "certificate" and "chain"; a note of enrol "ask_from" while the
+// authority decides later; given_up why, in "text". A renewal ends with done, done or
+// given_up, done. Only then another follows, in the same file.
 //
 // What follows the last line feed was torn by a crash, and so was a last line that holds
 // a zero byte: it was not acknowledged, is to be left out, and is overwritten by the next

@@ -159,10 +159,8 @@ var stepText = map[Step]string{
 
 // takes is how long the steps of a renewal take on a real card.
 func takes(replaces bool) (all time.Duration) {
-	for s, d := range typical {
-		if hasStep(replaces, s) {
-			all += d
-		}
+	for _, s := range stepsOf(replaces) {
+		all += typical[s]
 	}
 	return all
 }
@@ -179,12 +177,9 @@ type meter struct {
 
 // of says which steps the renewal has, and which of them were done before this run.
 func (m *meter) of(replaces bool, done map[Step]bool) {
-	m.all = takes(replaces)
-	for _, s := range Steps[:len(Steps)-1] {
-		if !hasStep(replaces, s) {
-			continue
-		}
-		m.steps = append(m.steps, s)
+	steps := stepsOf(replaces)
+	m.steps, m.all = steps[:len(steps)-1], takes(replaces)
+	for _, s := range m.steps {
 		if done[s] {
 			m.skipped += typical[s]
 		}

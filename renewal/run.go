@@ -154,8 +154,9 @@ func (r *run) all(ctx context.Context) (Result, error) {
 			return r.stopped(err)
 		}
 	}
-	for _, step := range Steps[1 : len(Steps)-1] {
-		if r.p.done[step] || !r.p.has(step) {
+	steps := r.p.steps()
+	for _, step := range steps[1 : len(steps)-1] {
+		if r.p.done[step] {
 			continue
 		}
 		// A safe point: what is done is written down, what is not was not begun.

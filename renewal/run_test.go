@@ -116,7 +116,6 @@ func progressed(t *testing.T, events []Progress, whole bool) {
 	t.Helper()
 	require.NotEmpty(t, events)
 	share, index := 0.0, 0
-	steps := slices.DeleteFunc(slices.Clone(Steps), func(s Step) bool { return s == StepReplace })
 	for _, p := range events {
 		assert.GreaterOrEqual(t, p.Share, share, p.Step)
 		assert.LessOrEqual(t, p.Share, 1.0, p.Step)
@@ -124,7 +123,7 @@ func progressed(t *testing.T, events []Progress, whole bool) {
 		assert.GreaterOrEqual(t, p.Remaining, time.Duration(0), p.Step)
 		assert.GreaterOrEqual(t, p.Elapsed, time.Duration(0))
 		assert.Equal(t, 11, p.Of)
-		assert.Equal(t, steps[p.Index-1], p.Step)
+		assert.Equal(t, Steps[p.Index-1], p.Step)
 		assert.Equal(t, slices.Contains([]Step{StepKey, StepWrite, StepSwitch, StepRetire}, p.Step), p.Uninterrupted, p.Step)
 		assert.NotEmpty(t, p.Text, p.Step)
 		share, index = p.Share, p.Index
