@@ -40,6 +40,7 @@ func TestKill(t *testing.T) {
 		require.NoError(t, err, seedEnv)
 	}
 	p := newPractice(t)
+	var modules sync.WaitGroup
 	for _, m := range []struct {
 		name    string
 		runs    int // make soak: ten times as many
@@ -49,38 +50,48 @@ func TestKill(t *testing.T) {
 		{"SoftHSM", 60, 2, (*practice).softDesks},
 		{"ykcs11 with a PIV card", 40, 4, (*practice).pivDesks}, // which waits, most of the time
 	} {
-		t.Run(m.name, func(t *testing.T) {
-			t.Parallel()
-			runs := m.runs
-			if os.Getenv("RXGUARD_SOAK") != "" {
-				runs *= 10
-			}
-			k := &killing{seed: seed, struck: map[renewal.Step]int{}, kills: map[int]int{}}
-			desks := []func(testing.TB) *desk{m.desks(p, t)}
-			k.measure(t, desks[0])
-			for len(desks) < m.workers {
-				desks = append(desks, m.desks(p, t))
-			}
-			var next atomic.Int64
-			t.Run("runs", func(t *testing.T) {
-				for worker, desks := range desks {
-					t.Run(fmt.Sprint("worker ", worker+1), func(t *testing.T) {
-						t.Parallel()
-						for n := int(next.Add(1)); n <= runs; n = int(next.Add(1)) {
-							k.run(t, n, desks)
-						}
-					})
+		// Not t.Parallel, which runs as many at once as there are processors.
+		modules.Go(func() {
+			t.Run(m.name, func(t *testing.T) {
+				runs := m.runs
+				if os.Getenv("RXGUARD_SOAK") != "" {
+					runs *= 10
 				}
+				k := &killing{seed: seed, runs: int64(runs), struck: map[renewal.Step]int{}, kills: map[int]int{}}
+				var desks []func(testing.TB) *desk
+				for range m.workers {
+					desks = append(desks, m.desks(p, t))
+				}
+				k.measure(t, desks[0])
+				k.all(t, desks)
+				assert.Equal(t, runs, k.ended, "each run comes to its end")
+				t.Logf("%d runs (make soak: %d), %s=%d: %s", k.ended, 10*m.runs, seedEnv, seed, k.summary())
 			})
-			assert.Equal(t, runs, k.ended, "each run comes to its end")
-			t.Logf("%d runs (make soak: %d), %s=%d: %s", k.ended, 10*m.runs, seedEnv, seed, k.summary())
 		})
 	}
+	modules.Wait()
+}
+
+// all shares the runs out among workers, each with desks of its own.
+func (k *killing) all(t *testing.T, desks []func(testing.TB) *desk) {
+	var workers sync.WaitGroup
+	for i, desks := range desks {
+		workers.Go(func() {
+			t.Run(fmt.Sprint("worker ", i+1), func(t *testing.T) {
+				for n := k.next.Add(1); n <= k.runs; n = k.next.Add(1) {
+					k.run(t, int(n), desks)
+				}
+			})
+		})
+	}
+	workers.Wait()
 }
 
 // killing is the runs with one module.
 type killing struct {
 	seed uint64
+	runs int64
+	next atomic.Int64 // run
 
 	// Of a run that nobody disturbed: the time before each tick, by the step that it
 	// belongs to. Those before the first step belong to none.
