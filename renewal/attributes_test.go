@@ -159,3 +159,27 @@ func TestACardThatCannotMakeTheKeyIsSentToTheRA(t *testing.T) {
 	ends(t, res, err, NotOffered, "This card cannot be renewed here", "8192 bits")
 	w.oldAlone()
 }
+
+// wishingReachable can be probed too, as a card without room wants.
+type wishingReachable struct {
+	*reachable
+	*wishing
+}
+
+func (a wishingReachable) Enrol(ctx context.Context, t *Transport, r Request) (Answer, error) {
+	return a.reachable.Enrol(ctx, t, r)
+}
+
+func TestACardWithoutRoomMakesTheKeyThatTheAuthorityWishesFor(t *testing.T) {
+	w := newWorld(t, withoutRoom)
+	bits := 3072
+	a := wishingReachable{&reachable{authority: w.ca}, &wishing{wishes: func() (Attributes, error) { return Attributes{KeyBits: bits}, nil }}}
+	res, err := w.replacer(a, &yes{says: true}, crashAt("after replace done")).Renew(t.Context(), nil)
+	ends(t, res, err, Resumable)
+	bits = 4096 // too late: the old pair is gone, so that the authority decides about the new one
+	res, err = w.replacer(a, &yes{}, nil).Renew(t.Context(), nil)
+	require.NoError(t, err)
+	require.Equal(t, ReseatCard, res.Outcome)
+	assert.Equal(t, 3072, requestOf(t, w.ca).PublicKey.(*rsa.PublicKey).N.BitLen())
+	w.replaced()
+}

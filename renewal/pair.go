@@ -187,7 +187,7 @@ func (r *run) request(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if pub, ok := k.pub.(*rsa.PublicKey); ok {
+	if pub, ok := k.pub.(*rsa.PublicKey); ok && !r.p.replaces() { // there is no old pair to go back to
 		if err := r.suits(pub.N.BitLen()); err != nil {
 			return nil, err
 		}
