@@ -27,8 +27,14 @@ func (r *Renewer) Finish(ctx context.Context, s *signing.Signer) (Result, error)
 			errors.New("renewal: no signer or no renewer; wanted one from signing.New and one from New, for the same card"))
 	}
 	r.mu.Lock()
-	serial := r.last
+	last := r.last
 	r.mu.Unlock()
+	return r.finish(ctx, s, last)
+}
+
+// finish is Finish for one card; the zero who is the one that was in the reader last.
+func (r *Renewer) finish(ctx context.Context, s *signing.Signer, of who) (Result, error) {
+	serial := of.serial
 	for {
 		changed := r.c.Card.Changed()
 		snap, err := r.c.Card.Snapshot(ctx)
@@ -62,19 +68,27 @@ func (r *Renewer) Finish(ctx context.Context, s *signing.Signer) (Result, error)
 			if err := s.EndHold(ctx); err != nil {
 				return end(ReseatCard, "The card is still on hold. "+advice(err), err, reseat)
 			}
-			return r.settle(ctx)
+			return r.settle(ctx, of)
 		}
 		select {
 		case <-ctx.Done():
-			return end(ReseatCard, "The card is on hold until it is taken out and put back in.", ctx.Err(), reseat)
+			return end(ReseatCard, textOnHold, ctx.Err(), reseat)
 		case <-changed:
 		}
 	}
 }
 
+const textOnHold = "The card is on hold until it is taken out and put back in."
+
 // settle writes down that the card was re-seated, and says what it was for.
-func (r *Renewer) settle(ctx context.Context) (Result, error) {
-	run, leave, err := r.enter(ctx)
+func (r *Renewer) settle(ctx context.Context, of who) (Result, error) {
+	run, leave, err := r.enterIf(ctx, func(v *view) error {
+		if of.id != "" && of.id != v.id { // they do not say their serial numbers, or it was changed just now
+			res := Result{Outcome: WrongCard, Text: "This is another card. Put the one that was renewed back in.", Serial: v.info.Serial, Label: v.info.Label, Remedies: []advisory.Remedy{insert}}
+			return &Error{Result: res}
+		}
+		return nil
+	})
 	if err != nil {
 		return resultOf(err)
 	}

@@ -138,6 +138,8 @@ const (
 
 const textReseat = "This card waits to be taken out and put back in."
 
+const textNotNeeded = "Nothing asks for the renewal of this card. It was left alone."
+
 func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	p := Plan{Serial: v.info.Serial, Label: v.info.Label}
 	p.Verdict = r.judgeNow(v.snapshot(r.simulated()))
@@ -205,7 +207,7 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	noRoom := v.info.Room == 0 || given(whyFull)
 	switch {
 	case !affected:
-		return no(NotNeeded, "Nothing asks for the renewal of this card. It was left alone.")
+		return no(NotNeeded, textNotNeeded)
 	case forbidden != "":
 		return notOffered("The notice "+forbidden+" wants this card renewed in person.", desk)
 	case given(whyAffectedAgain):

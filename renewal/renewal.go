@@ -118,7 +118,7 @@ type Renewer struct {
 	crash func(point string) error
 
 	mu   sync.Mutex
-	last string // serial number of the card that was worked on last
+	last who // worked on last
 }
 
 // New validates c and makes a Renewer. It touches nothing.
@@ -168,6 +168,14 @@ type view struct {
 	aerr    error // why there is no authentication pair
 }
 
+// who tells a card from another.
+type who struct {
+	serial string // as the card's snapshot has it; empty: it does not say
+	id     string // view.id
+}
+
+func (v *view) who() who { return who{v.info.Serial, v.id} }
+
 // open opens a session and looks at the card.
 func (r *Renewer) open(ctx context.Context) (*view, error) {
 	if r == nil || r.c.Card == nil {
@@ -210,9 +218,20 @@ func (v *view) look(ctx context.Context) error {
 // enter opens the card for work on its renewal, which nobody else does until leave
 // is called. The error is an *Error.
 func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
+	return r.enterIf(ctx, nil)
+}
+
+// enterIf is enter for a card that accept, which may be nil, has no error for.
+func (r *Renewer) enterIf(ctx context.Context, accept func(*view) error) (_ *run, leave func(), err error) {
 	v, err := r.open(ctx)
 	if err != nil {
 		return nil, nil, &Error{Result{Outcome: Resumable, Text: "The card could not be read. " + advice(err), Remedies: waysOn(err, false)}, err}
+	}
+	if accept != nil {
+		if err := accept(v); err != nil {
+			_ = v.s.Close()
+			return nil, nil, err
+		}
 	}
 	unlock := func() {}
 	leave = func() {
@@ -260,7 +279,7 @@ func (r *Renewer) enter(ctx context.Context) (_ *run, leave func(), err error) {
 		return fail(Refusal, "It cannot be told whether the date and time of this computer are right.", err, askIT, usePaper)
 	}
 	r.mu.Lock()
-	r.last = v.info.Serial
+	r.last = v.who()
 	r.mu.Unlock()
 	return &run{Renewer: r, v: v, j: j, id: v.id, p: j.last(), held: hold}, leave, nil
 }

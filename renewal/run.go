@@ -26,7 +26,12 @@ import (
 // the passcode or the authority is asked. What the card does in one step is not
 // broken off.
 func (r *Renewer) Renew(ctx context.Context, show func(Progress)) (Result, error) {
-	run, leave, err := r.enter(ctx)
+	return r.renew(ctx, nil, show)
+}
+
+// renew is Renew of a card that accept, where it is not nil, has no error for.
+func (r *Renewer) renew(ctx context.Context, accept func(*view) error, show func(Progress)) (Result, error) {
+	run, leave, err := r.enterIf(ctx, accept)
 	if err != nil {
 		return resultOf(err)
 	}
