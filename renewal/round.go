@@ -18,9 +18,9 @@ import (
 // The card in the first seat comes first, which is the one that the person
 // authenticated with, then the others in the order of the seats, then what is put
 // in. Each card is renewed as Renew does it, authenticates with its own key, and is
-// taken out, put back and free to sign again before the next one begins: whoever is
-// called away to a patient has one card at most that cannot sign, and never has to
-// remember which of several was to be put back.
+// taken out, put back and free to sign again before the next one begins. So no card
+// waits on hold for the others, whoever is called away to a patient can sign with those
+// that are done, and nobody has to remember which of several is still to be put back.
 //
 // Whose the cards are is told by the certificates: by the 12-digit user id at the
 // beginning of the common name, or without one by the whole subject. A card of
@@ -56,7 +56,7 @@ type Round struct {
 
 // Seat is a reader of a Round with what works on the card in it.
 type Seat struct {
-	// Reader is its name, for the person.
+	// Reader is its name, for the person, who puts a card back into the same one.
 	Reader string
 	// Renewer renews the card in it, one Renewer for each Seat. Where cards are changed
 	// one after the other its Card is whatever card is in the reader: opened with

@@ -447,6 +447,31 @@ func TestACardSeenTwiceIsRenewedOnce(t *testing.T) {
 	assert.Equal(t, 3, again, "and the person is told")
 }
 
+// Between the look at a card and its renewal another one can be put in.
+func TestACardThatIsSwappedAtTheLastMomentIsLookedAtFirst(t *testing.T) {
+	c := newCounter(t)
+	c.affected("a", "b")
+	c.others("o")
+	c.readers("a", "b")
+	c.asks, c.pile = true, []string{"a"}
+	swapped := false
+	c.on = func(e RoundEvent) bool {
+		if e.Serial == "a" && e.Outcome == Ready && !swapped {
+			swapped = true
+			c.put(0, "o")
+		}
+		return false
+	}
+	res := c.run()
+	assert.Equal(t, []string{"b in reader 2: completed", "o in reader 1: wrong_card", "a in reader 1: completed"}, told(res))
+	c.untouched("o")
+	for _, e := range c.events {
+		if e.Outcome == Completed {
+			assert.Equal(t, map[string]int{"b": 1, "a": 2}[e.Serial], e.Number, "it counts when it is renewed")
+		}
+	}
+}
+
 // An application may have opened the same reader twice: by its name, and for whatever
 // card there is.
 func TestACardInTwoSeatsIsRenewedOnce(t *testing.T) {
@@ -472,7 +497,9 @@ func TestACardInTwoSeatsIsRenewedOnce(t *testing.T) {
 	}
 }
 
-func slicesDelete(s []string, i int) []string { return append(append([]string{}, s[:i]...), s[i+1:]...) }
+func slicesDelete(s []string, i int) []string {
+	return append(append([]string{}, s[:i]...), s[i+1:]...)
+}
 
 func TestARoundIsCancelledAnywhere(t *testing.T) {
 	for _, x := range []struct {

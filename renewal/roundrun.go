@@ -25,7 +25,8 @@ type roundRun struct {
 // roundCard is a card that was seen to.
 type roundCard struct {
 	CardResult
-	id     string // view.id; empty: it could not be read
+	id     string   // view.id; empty: it could not be read
+	sums   []string // SHA-256 of the signing certificates that it had and has
 	seat   int
 	asked  int // calls of NextCard until then
 	number int // among the cards to be renewed; 0: it is none
@@ -102,6 +103,7 @@ func (r *roundRun) see(seat int, snap guard.Snapshot) error {
 	if c != nil {
 		now.number = c.number
 	}
+	now.has(snap.Certificate)
 	fresh := now.number == 0 && r.due(seat, snap)
 	if fresh {
 		r.number++
@@ -125,16 +127,18 @@ func (r *roundRun) see(seat int, snap guard.Snapshot) error {
 		return nil
 	case err == nil && res.Outcome == ReseatCard:
 		r.tell(now, ReseatCard, res.Text)
+		now.had(res)
 		res, err = r.reseat(now, s, res)
 	}
 	if res.Serial == "" {
 		res.Serial, res.Label = now.Serial, now.Label
 	}
 	now.Result, now.Err = res, err
+	now.had(res)
 	if now.leftAlone() {
 		uncount()
 	}
-	r.keep(now)
+	r.keep(c, now)
 	r.tell(now, res.Outcome, res.Text)
 	return stopsAll(r.ctx, res, err)
 }
@@ -185,9 +189,6 @@ func (r *roundRun) reseat(c *roundCard, s Seat, renewed Result) (Result, error) 
 	for {
 		res, err := s.Renewer.finish(r.ctx, s.Signer, who{c.Serial, c.id})
 		if res.Outcome != WrongCard {
-			if res.New == nil {
-				res.New = renewed.New
-			}
 			return res, err
 		}
 		r.tell(c, WrongCard, res.Text)
@@ -238,8 +239,7 @@ func (r *roundRun) known(seat int, s guard.Snapshot) *roundCard {
 				return c
 			}
 		default:
-			sum := s.Certificate.Info().SHA256
-			if c.Old != nil && c.Old.SHA256 == sum || c.New != nil && c.New.SHA256 == sum {
+			if slices.Contains(c.sums, s.Certificate.Info().SHA256) {
 				return c
 			}
 		}
@@ -261,19 +261,31 @@ func (r *roundRun) again(c *roundCard) bool {
 	return c.asked < r.asked && (c.Outcome == Resumable || c.Outcome == ReseatCard)
 }
 
-// keep keeps what a card came to, in the place of what it came to before.
-func (r *roundRun) keep(now *roundCard) {
-	i := slices.IndexFunc(r.cards, func(c *roundCard) bool {
-		if now.id == "" || c.id == "" {
-			return c.seat == now.seat && c.Serial == now.Serial && c.id == now.id
-		}
-		return c.id == now.id
-	})
-	if i < 0 {
-		r.cards = append(r.cards, now)
+// keep keeps what a card came to, in the place of what it came to before, was.
+func (r *roundRun) keep(was, now *roundCard) {
+	if was == nil && now.id != "" {
+		was = r.byID(now.id)
+	}
+	if i := slices.Index(r.cards, was); i >= 0 {
+		r.cards[i] = now
 		return
 	}
-	r.cards[i] = now
+	r.cards = append(r.cards, now)
+}
+
+// has notes a certificate that the card signs with, and had those of a result.
+func (c *roundCard) has(certificate *guard.Certificate) {
+	if certificate != nil {
+		c.sums = append(c.sums, certificate.Info().SHA256)
+	}
+}
+
+func (c *roundCard) had(res Result) {
+	for _, i := range []*guard.CertificateInfo{res.Old, res.New} {
+		if i != nil {
+			c.sums = append(c.sums, i.SHA256)
+		}
+	}
 }
 
 // due tells from memory whether a card is one to be renewed.

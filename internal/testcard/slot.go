@@ -40,10 +40,15 @@ func (s *Slot) Put(c *Card) {
 }
 
 // Take takes the card out. With none in it does nothing.
-func (s *Slot) Take() {
+func (s *Slot) Take() { s.take(func(*Card) bool { return true }) }
+
+// TakeOut takes out this card. With another or none in it does nothing.
+func (s *Slot) TakeOut(c *Card) { s.take(func(in *Card) bool { return in == c }) }
+
+func (s *Slot) take(which func(in *Card) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.in == nil {
+	if s.in == nil || !which(s.in) {
 		return
 	}
 	s.in.Remove()

@@ -29,8 +29,9 @@ func TestASlotTellsEachChangeOfCardsInOrder(t *testing.T) {
 	assert.Equal(t, uint64(1), sess.Insertion())
 
 	s.Put(b)
-	a.Insert() // it lies beside the reader
-	s.Take()
+	a.Insert()   // it lies beside the reader
+	s.TakeOut(a) // not this one
+	s.TakeOut(b)
 	s.Take()
 	s.Put(a)
 	a.Remove()

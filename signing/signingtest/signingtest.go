@@ -56,6 +56,14 @@ type Config struct {
 	// wrong tries lock the card.
 	Passcode []byte
 
+	// UserID is the prescriber's, 12 digits; empty is a random one.
+	UserID string
+
+	// Authority is another Kit, whose authority issues this card too, and in whose
+	// folder its holds live: so several cards of one person, or of several, are
+	// simulated. It is to be closed last. Nil is an authority of this Kit's own.
+	Authority *Kit
+
 	// ECKey gives the card a P-256 signing key in place of an RSA one.
 	ECKey bool
 }
@@ -66,10 +74,13 @@ type Kit struct {
 	dir       string
 	temporary bool
 	passcode  []byte
+	state     string
 	card      *testcard.Card
 	ca        *testcard.CA
+	slot      *testcard.Slot // the reader
 
 	mu      sync.Mutex
+	in      *testcard.Slot // where the card was put last
 	servers []*testcard.Server
 	closed  bool
 }
@@ -92,6 +103,8 @@ func New(c Config) (*Kit, error) {
 		_ = k.Close()
 		return nil, fmt.Errorf("signingtest: %w", err)
 	}
+	k.slot = testcard.NewSlot(k.card)
+	k.in = k.slot
 	return k, nil
 }
 
@@ -101,13 +114,19 @@ func (k *Kit) start(c Config) error {
 	}
 	cardFile, caFile := filepath.Join(k.dir, "card.json"), filepath.Join(k.dir, "ca.json")
 	pinFile := filepath.Join(k.dir, "passcode")
+	k.state = filepath.Join(k.dir, "state")
+	if c.Authority != nil {
+		k.ca, k.state = c.Authority.ca, c.Authority.state
+	}
 	cfg := testcard.CAConfig{Now: c.Now}
 	if c.Now != nil {
 		cfg.Backdate = -1
 	}
 	if _, err := os.Stat(cardFile); err == nil {
-		if k.ca, err = testcard.LoadCA(caFile, cfg); err != nil {
-			return err
+		if k.ca == nil {
+			if k.ca, err = testcard.LoadCA(caFile, cfg); err != nil {
+				return err
+			}
 		}
 		if k.passcode, err = os.ReadFile(pinFile); err != nil {
 			return err
@@ -121,13 +140,15 @@ func (k *Kit) start(c Config) error {
 		return err
 	}
 	var err error
-	if k.ca, err = testcard.NewCA(cfg); err != nil {
-		return err
+	if k.ca == nil {
+		if k.ca, err = testcard.NewCA(cfg); err != nil {
+			return err
+		}
 	}
 	if k.card, err = testcard.New(testcard.Config{PIN: k.passcode, PSS: true}); err != nil {
 		return err
 	}
-	who := testcard.Prescriber{NotBefore: c.Issued}
+	who := testcard.Prescriber{UID: c.UserID, NotBefore: c.Issued}
 	if who.NotBefore.IsZero() {
 		who.NotBefore = k.ca.Now().Add(-time.Hour)
 	}
@@ -142,8 +163,10 @@ func (k *Kit) start(c Config) error {
 	if _, _, err := k.card.ProvisionPrescriber(k.ca, who); err != nil {
 		return err
 	}
-	if err := k.ca.Save(caFile); err != nil {
-		return err
+	if c.Authority == nil {
+		if err := k.ca.Save(caFile); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(pinFile, k.passcode, 0o600); err != nil {
 		return err
@@ -153,7 +176,7 @@ func (k *Kit) start(c Config) error {
 
 // Reader is where the card is, for signing.Config.
 func (k *Kit) Reader() *signing.Reader {
-	return card.NewReader(k.card.Token(), filepath.Join(k.dir, "state"))
+	return card.NewReader(k.slot.Token(), k.state)
 }
 
 // PIN is a holder who knows the passcode, for signing.Config.
@@ -164,11 +187,21 @@ func (k *Kit) PIN(ctx context.Context, _ signing.PINRequest) ([]byte, error) {
 	return slices.Clone(k.passcode), nil
 }
 
-// Remove takes the card out of its reader. Out already, it does nothing.
+// Remove takes the card out of the reader that it is in. Out already, it does nothing.
 func (k *Kit) Remove() { k.card.Remove() }
 
 // Insert puts the card back. In already, it does nothing.
 func (k *Kit) Insert() { k.card.Insert() }
+
+// Put puts the card of another Kit into this one's reader, from wherever it is; the
+// card that was in is taken out. Put(k) puts k's own back in.
+func (k *Kit) Put(other *Kit) {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	other.in.TakeOut(other.card)
+	k.slot.Put(other.card)
+	other.in = k.slot
+}
 
 // TriesLeft is the passcode counter inside the card.
 func (k *Kit) TriesLeft() int { return k.card.TriesLeft() }

@@ -288,3 +288,49 @@ func TestAKitWithAnECKeyIsRefusedByEPS(t *testing.T) {
 	assert.ErrorContains(t, err, "RSA")
 	assert.Zero(t, k.SigningKeyUses())
 }
+
+// Several cards of one person, by one authority; readers in which cards are changed.
+func TestSeveralCards(t *testing.T) {
+	first := newKit(t, Config{UserID: "555000000001"})
+	second := newKit(t, Config{UserID: "555000000001", Authority: first})
+	assert.Equal(t, first.Issuers(), second.Issuers())
+	open := func(k *Kit) *signing.Card {
+		c, err := signing.Open(t.Context(), signing.Config{Reader: k.Reader(), PIN: k.PIN})
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, c.Close()) })
+		return c
+	}
+	serial := func(c *signing.Card, wanted func(guard.Snapshot) bool) string {
+		for {
+			changed := c.Changed()
+			s, err := c.Snapshot(t.Context())
+			require.NoError(t, err)
+			if wanted(s) {
+				if s.Certificate != nil {
+					assert.Contains(t, s.Certificate.Info().Subject, "CN=555000000001_")
+				}
+				return s.Serial
+			}
+			<-changed
+		}
+	}
+	in := func(s guard.Snapshot) bool { return s.Err == nil }
+	out := func(s guard.Snapshot) bool { return errors.Is(s.Err, guard.ErrNoCard) }
+	left, right := open(first), open(second)
+	a, b := serial(left, in), serial(right, in)
+	require.NotEqual(t, a, b)
+
+	first.Put(second) // the right reader is empty now
+	serial(right, out)
+	assert.Equal(t, b, serial(left, func(s guard.Snapshot) bool { return in(s) && s.Serial != a }))
+	second.Put(first) // both are in, the other way round
+	assert.Equal(t, a, serial(right, in))
+	assert.Equal(t, b, serial(left, in))
+	second.Remove() // the card, wherever it is
+	serial(left, out)
+	second.Insert()
+	assert.Equal(t, b, serial(left, in))
+	first.Put(first)
+	serial(right, out)
+	assert.Equal(t, a, serial(left, func(s guard.Snapshot) bool { return in(s) && s.Serial != b }))
+}
