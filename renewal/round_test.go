@@ -426,6 +426,45 @@ func TestAnotherCardPutBackWaitsForTheRightOne(t *testing.T) {
 	c.renewed("a", "b")
 }
 
+// Cards that do not say their serial numbers are told apart by their certificates.
+func TestCardsWithoutSerialNumbersAreNotTakenForEachOther(t *testing.T) {
+	c := newCounter(t)
+	c.as = serialless
+	c.affected("a", "b")
+	c.readers("b")
+	assert.Equal(t, []Outcome{ReseatCard}, func() (list []Outcome) {
+		c.on = func(e RoundEvent) bool {
+			if e.Outcome == ReseatCard {
+				list = append(list, e.Outcome)
+				c.put(0, "b")
+			}
+			return true
+		}
+		c.run()
+		return list
+	}(), "b is renewed")
+	c.renewed("b")
+
+	c.put(0, "a")
+	var said []Outcome
+	c.on = func(e RoundEvent) bool {
+		if e.Progress == nil {
+			said = append(said, e.Outcome)
+		}
+		switch e.Outcome {
+		case ReseatCard:
+			c.put(0, "b")
+		case WrongCard:
+			c.put(0, "a")
+		}
+		return true
+	}
+	res := c.run()
+	assert.Equal(t, []Outcome{Ready, ReseatCard, WrongCard, Completed}, said)
+	require.Len(t, res.Cards, 1)
+	c.renewed("a")
+}
+
 func TestACardSeenTwiceIsRenewedOnce(t *testing.T) {
 	c := newCounter(t)
 	c.affected("a")

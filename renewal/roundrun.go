@@ -195,7 +195,8 @@ func (r *roundRun) reseat(c *roundCard, s Seat, renewed Result) (Result, error) 
 		for wrong := true; wrong; {
 			changed := s.Renewer.c.Card.Changed()
 			snap, serr := s.Renewer.c.Card.Snapshot(r.ctx)
-			wrong = serr == nil && !errors.Is(snap.Err, guard.ErrNoCard) && snap.Serial == res.Serial
+			back := snap.Certificate != nil && slices.Contains(c.sums, snap.Certificate.Info().SHA256)
+			wrong = serr == nil && !errors.Is(snap.Err, guard.ErrNoCard) && snap.Serial == res.Serial && !back
 			if !wrong {
 				break
 			}

@@ -35,9 +35,10 @@ type counter struct {
 	hands sync.Mutex
 	in    []string // what was put into the slots last; under hands
 	seats []Seat
-	asks  bool     // the person is asked for the next card
-	pile  []string // put into the first reader, one for each question
-	asked int      // questions for the next card
+	as    func(card.Token) card.Token // how the module words the cards; nil: as they are
+	asks  bool                        // the person is asked for the next card
+	pile  []string                    // put into the first reader, one for each question
+	asked int                         // questions for the next card
 	sofar []RoundResult
 	away  func() // is called in place of an answer to that question
 
@@ -117,7 +118,11 @@ func (c *counter) start() {
 	c.t.Helper()
 	c.seats = nil
 	for i, s := range c.slots {
-		handle, err := signing.Open(context.Background(), signing.Config{Reader: card.NewReader(s.Token(), c.dir.Path()), PIN: c.enter})
+		token := s.Token()
+		if c.as != nil {
+			token = c.as(token)
+		}
+		handle, err := signing.Open(context.Background(), signing.Config{Reader: card.NewReader(token, c.dir.Path()), PIN: c.enter})
 		require.NoError(c.t, err)
 		enrol := c.enrol
 		if enrol == nil {
