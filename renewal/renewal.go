@@ -8,7 +8,8 @@
 // card to be taken out and put back, asks the passcode, and completes. Renew called
 // again after a crash, a pulled card or a pending answer goes on where it stopped:
 // every step looks first, acts, and reads back, so that running it twice is running
-// it once. [Renewer.Abandon] gives a renewal up.
+// it once. [Renewer.Abandon] gives a renewal up. A [Round] does all of it for the
+// cards of one person, one after the other.
 //
 // What is kept: the old key stays until the new pair has signed and verified. A card
 // that has no room for both is left alone, or renewed over its only pair where

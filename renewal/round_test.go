@@ -724,7 +724,7 @@ Still to be done:
     1. Contact your Registration Authority.
     2. If a patient is waiting, write a paper prescription.
 `, res.String())
-	assert.Contains(t, err.Error(), "renewal: of 4 cards 1 still need something; the first: ")
+	assert.Contains(t, err.Error(), "renewal: 1 of 4 cards still to be done; the first: ")
 
 	b, err := json.Marshal(res)
 	require.NoError(t, err)

@@ -101,7 +101,7 @@ func (e *RoundError) Error() string {
 			left++
 		}
 	}
-	s := fmt.Sprintf("renewal: of %d cards %d still need something", len(e.Result.Cards), left)
+	s := fmt.Sprintf("renewal: %d of %d cards still to be done", left, len(e.Result.Cards))
 	switch {
 	case e.Result.Stopped != "":
 		s += "; the round ended early"
