@@ -224,8 +224,8 @@ func (c *counter) show(e RoundEvent) {
 	if c.on != nil && c.on(e) || e.Outcome != ReseatCard || e.Progress != nil || e.Text == "" {
 		return
 	}
-	if at := c.slot(e.Reader); c.is(at, e.Serial) {
-		c.put(at, e.Serial) // which takes it out first
+	if at := c.slot(e.Reader); c.is(at, e.Serial) || c.is(at, "") { // out already, it is put in
+		c.put(at, e.Serial)
 	}
 }
 
