@@ -28,18 +28,29 @@ func (r *run) keepHold(ctx context.Context) error {
 	if !r.p.done[StepHold] || r.p.begun[StepReseat] {
 		return nil
 	}
-	h, err := r.dir.Hold(r.v.names...)
-	if err != nil || h != nil && h.ID == r.p.id && h.Phase == state.Renewing {
+	if held, err := r.heldBy(r.v.certs...); err != nil || held {
 		return err
 	}
 	return r.hold(ctx)
 }
 
+// heldBy tells whether this renewal's hold is on disk under the card's own name and
+// under each of these certificates. One file does not answer for the others: a crash
+// or a full disk can come between them.
+func (r *run) heldBy(certificates ...string) (bool, error) {
+	for _, name := range append([]string{r.id}, certificates...) {
+		h, err := r.dir.Hold(name)
+		if err != nil || h == nil || h.ID != r.p.id || h.Phase != state.Renewing {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // nameNew adds the new certificate to the card's hold, before it is on the card: to
 // another module the card goes by its certificates.
 func (r *run) nameNew(ctx context.Context) error {
-	h, err := r.dir.Hold(r.v.names...)
-	if err != nil || h != nil && slices.Contains(h.Certificates, sumOfDER(r.p.cert)) {
+	if held, err := r.heldBy(sumOfDER(r.p.cert)); err != nil || held {
 		return err
 	}
 	return r.setHold(ctx, r.p.id, state.Renewing, "")
