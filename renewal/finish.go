@@ -53,7 +53,7 @@ func (r *Renewer) finish(ctx context.Context, s *signing.Signer, of who) (Result
 			return end(Resumable, "The card could not be read.", err, again, askIT)
 		case errors.Is(snap.Err, guard.ErrNoCard):
 		case snap.Serial != "" && snap.Serial != serial:
-			return end(WrongCard, "This is another card. Put the card with serial "+serial+" back in.", nil, insert)
+			return end(WrongCard, wrongCardText(serial), nil, insert)
 		case snap.Hold.State == guard.HoldRenewal, snap.Hold.State == guard.HoldUnread:
 			return end(Resumable, "The renewal of this card is not finished.", snap.Hold.Err, again)
 		case errors.Is(snap.Err, guard.ErrSeveralCertificates), errors.Is(snap.Err, guard.ErrNoSigningCertificate), errors.Is(snap.Err, guard.ErrCertificateDamaged):
@@ -68,7 +68,7 @@ func (r *Renewer) finish(ctx context.Context, s *signing.Signer, of who) (Result
 			if err := s.EndHold(ctx); err != nil {
 				return end(ReseatCard, "The card is still on hold. "+advice(err), err, reseat)
 			}
-			return r.settle(ctx, of)
+			return r.settle(ctx, of, serial)
 		}
 		select {
 		case <-ctx.Done():
@@ -80,14 +80,18 @@ func (r *Renewer) finish(ctx context.Context, s *signing.Signer, of who) (Result
 
 const textOnHold = "The card is on hold until it is taken out and put back in."
 
-// settle writes down that the card was re-seated, and says what it was for.
-func (r *Renewer) settle(ctx context.Context, of who) (Result, error) {
+// settle writes down that the card was re-seated, and says what it was for. Another card
+// may have been put in since the last look, also one that does not say its serial number.
+func (r *Renewer) settle(ctx context.Context, of who, serial string) (Result, error) {
 	run, leave, err := r.enterIf(ctx, func(v *view) error {
-		if of.id != "" && of.id != v.id { // they do not say their serial numbers, or it was changed just now
-			res := Result{Outcome: WrongCard, Text: "This is another card. Put the one that was renewed back in.", Serial: v.info.Serial, Label: v.info.Label, Remedies: []advisory.Remedy{insert}}
-			return &Error{Result: res}
+		if v.info.Serial == serial && (of.id == "" || of.id == v.id) {
+			return nil
 		}
-		return nil
+		text := wrongCardText(serial)
+		if v.info.Serial == serial {
+			text = "This is another card. Put the one that was renewed back in."
+		}
+		return &Error{Result: Result{Outcome: WrongCard, Text: text, Serial: v.info.Serial, Label: v.info.Label, Remedies: []advisory.Remedy{insert}}}
 	})
 	if err != nil {
 		return resultOf(err)
@@ -107,4 +111,8 @@ func (r *Renewer) settle(ctx context.Context, of who) (Result, error) {
 		return run.result(GivenUp, "The card was put back in. Its renewal was given up.", askRA), nil
 	}
 	return run.result(Completed, "The card was renewed and put back in. It can sign again."), nil
+}
+
+func wrongCardText(serial string) string {
+	return "This is another card. Put the card with serial " + serial + " back in."
 }
