@@ -1,16 +1,24 @@
 package renewal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
-	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
-	"github.com/rxguard/rxguard/internal/need"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -25,25 +33,12 @@ func (w *world) crashing(f func(point string) error) *Renewer {
 
 var errCrash = errors.New("the process was killed by the test")
 
-// scenario is a renewal that is interrupted, and what it must come to.
-type scenario struct {
-	name  string
-	order func(*testcard.Profile, *any, *testcard.IssueOptions)
-	ends  Outcome // of the last Renew
-}
-
-var scenarios = []scenario{
-	{name: "renewed", ends: ReseatCard},
-	{name: "affected again", ends: NotOffered, order: func(_ *testcard.Profile, _ *any, o *testcard.IssueOptions) { o.NotBefore = issued }},
-}
-
-// points collects the crash points of an undisturbed run.
-func (s scenario) points(t *testing.T) (points []string) {
-	w := newWorld(t)
-	w.ca.order = s.order
-	r := w.crashing(func(p string) error { points = append(points, p); return nil })
-	res, _ := r.Renew(t.Context(), nil)
-	require.Equal(t, s.ends, res.Outcome)
+// crashPoints collects the crash points of an undisturbed run.
+func crashPoints(t *testing.T) (points []string) {
+	r := newWorld(t).crashing(func(p string) error { points = append(points, p); return nil })
+	res, err := r.Renew(t.Context(), nil)
+	require.NoError(t, err)
+	require.Equal(t, ReseatCard, res.Outcome)
 	return points
 }
 
@@ -81,212 +76,261 @@ func (w *world) sound(what string) {
 	require.Zero(w.t, w.sim.Signatures(testcard.SigningID()), what) // P1
 }
 
-// settled asserts the one valid end state of a scenario: the new pair alone, or the
-// old one, usable after the re-seat.
-func (w *world) settled(s scenario, what string) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	res, err := w.renewer().Renew(ctx, nil)
-	switch s.ends {
-	case ReseatCard:
-		require.NoError(w.t, err, what)
-		if res.Outcome == ReseatCard {
-			require.True(w.t, w.refused().Has(guard.OnHold), what)
-			w.reseat()
-			res, err = w.renewer().Finish(ctx, w.signer())
-			require.NoError(w.t, err, what)
-			require.Equal(w.t, Completed, res.Outcome, what)
-		}
-		require.True(w.t, w.newAlone().NotBefore.After(issued), what)
-		w.mustSign()
-	default:
-		if err == nil {
-			require.Equal(w.t, ReseatCard, res.Outcome, what)
-		} else {
-			require.Equal(w.t, s.ends, res.Outcome, "%s: %v", what, err)
-		}
-		w.oldAlone()
-		w.reseat()
-		res, err = w.renewer().Finish(ctx, w.signer())
-		require.NoError(w.t, err, what)
-		require.Equal(w.t, GivenUp, res.Outcome, what)
-		require.Empty(w.t, w.ops(testcard.OpWriteCertificate), what) // P6
-		v := w.refused()
-		require.True(w.t, v.Has(guard.Affected) && !v.Has(guard.OnHold), what)
-	}
-	require.Nil(w.t, w.hold(), what)
-	es := w.journal()
-	last := es[len(es)-1]
-	require.Contains(w.t, []Step{StepDone, StepGivenUp}, last.Step, what)
-	require.Equal(w.t, Done, last.Act, what)
+// scenario is a renewal that is interrupted, and what it comes to.
+type scenario struct {
+	name    string
+	card    func(*testcard.Config)
+	mood    string // of the authority, from the beginning
+	abandon bool   // after its first stop it is given up
+	noRoom  bool   // the new pair is made in the old one's place, after a yes
+	ends    ending
+	random  bool // faults happen at the next point where they can
 }
 
-// TestCrashMatrix kills a renewal at every point where it touches the journal, the
-// hold or the authority, and before and after every operation of the card; then a
-// new process goes on. Each case ends in one of the valid end states.
+var scenarios = []*scenario{
+	{name: "a card"},
+	{name: "a card that asks for each signature", card: func(c *testcard.Config) { c.AlwaysAuthenticate = true }},
+	{name: "a card that gets an affected certificate again", mood: "affected again", ends: endsOld},
+	{name: "a card without room", noRoom: true, card: func(c *testcard.Config) { c.Containers = 2 }},
+	{name: "a renewal that is given up", abandon: true, ends: mayEndOld},
+}
+
+// crashCase is one run of the matrix.
+type crashCase struct {
+	s    *scenario
+	todo []injection
+	keep bool // its points are wanted
+}
+
+type crashResult struct {
+	end     string
+	points  []point
+	stopped int    // how many points there were before the first stop
+	left    string // what the first stop left behind; empty: not known
+	failure string
+}
+
+// run plays a case in a folder, which it empties.
+func (c crashCase) run(folder string) (res crashResult) {
+	var failures []string
+	done := make(chan struct{})
+	var r *rig
+	go func() {
+		defer close(done)
+		r = newRig(caseTB{failures: &failures}, c.s, folder, c.todo...)
+		r.keep = c.keep
+		defer func() { _ = r.card.Close() }()
+		res.end = r.play()
+		res.points, res.stopped, res.left = r.points, r.firstStop, r.left
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Minute): // far beyond what a case takes: it waits for what does not come
+		stacks := make([]byte, 1<<20)
+		return crashResult{failure: "it hangs:\n" + string(stacks[:runtime.Stack(stacks, true)])}
+	}
+	if len(failures) > 0 {
+		res.failure = fmt.Sprintf("%s: %s\n  %s", c.s.name, describe(c, r), strings.Join(failures, "\n  "))
+	} else if res.end == "" {
+		res.failure = fmt.Sprintf("%s: %s: it panicked", c.s.name, describe(c, r))
+	}
+	if err := os.RemoveAll(filepath.Join(folder, "state")); err != nil {
+		res.failure += err.Error()
+	}
+	return res
+}
+
+// describe says what happened in a case.
+func describe(c crashCase, r *rig) string {
+	if len(c.todo) == 0 {
+		return "undisturbed"
+	}
+	var b bytes.Buffer
+	for i, j := range c.todo {
+		if i > 0 {
+			b.WriteString(", then ")
+		}
+		fmt.Fprintf(&b, "%s at point %d", j.fault.name, j.at)
+		if r != nil && r.keep && j.at <= len(r.points) {
+			fmt.Fprintf(&b, " (%s)", r.points[j.at-1])
+		}
+		if j.leave {
+			b.WriteString(", another process goes on")
+		}
+	}
+	return b.String()
+}
+
+// matrix runs cases on all processors and counts what they came to.
+type matrix struct {
+	t       *testing.T
+	mu      sync.Mutex
+	cases   int
+	ends    map[string]int
+	faults  map[string]int
+	failed  int
+	folders []string
+}
+
+func newMatrix(t *testing.T) *matrix {
+	m := &matrix{t: t, ends: map[string]int{}, faults: map[string]int{}}
+	base := memoryFolder(t)
+	for i := range runtime.GOMAXPROCS(0) {
+		m.folders = append(m.folders, filepath.Join(base, fmt.Sprint(i)))
+		require.NoError(t, os.Mkdir(m.folders[i], 0o700))
+	}
+	return m
+}
+
+// memoryFolder is in memory where the system has a place for that: a case syncs a
+// hundred times.
+func memoryFolder(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "rxguard-crash-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// all runs cases, and hands each result on in their order.
+func (m *matrix) all(cases []crashCase) []crashResult {
+	results := make([]crashResult, len(cases))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for _, folder := range m.folders {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(cases) {
+					return
+				}
+				results[i] = cases[i].run(folder)
+				m.count(cases[i], results[i])
+			}
+		})
+	}
+	workers.Wait()
+	return results
+}
+
+func (m *matrix) count(c crashCase, res crashResult) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cases++
+	if res.failure != "" {
+		if m.failed++; m.failed <= 20 {
+			m.t.Error(res.failure)
+		}
+		return
+	}
+	m.ends[c.s.name+": "+res.end]++
+	for _, i := range c.todo {
+		m.faults[i.fault.name]++
+	}
+}
+
+// TestCrashMatrix interrupts a renewal at every point, before and after each side
+// effect on card, journal, holds, record and network, by every fault that can happen
+// there; and once more at every point of what follows. Points are found by running:
+// the first ones in an undisturbed renewal, the second in the one that the first
+// interrupted. Each case ends in one end state, and the promises are looked at in
+// each step of it.
 func TestCrashMatrix(t *testing.T) {
 	t.Parallel()
-	cases := 0
+	m := newMatrix(t)
+	var firsts, seconds []crashCase
 	for _, s := range scenarios {
-		points := s.points(t)
-		require.Greater(t, len(points), 20)
-		for i, point := range points {
-			what := fmt.Sprintf("%s: killed at point %d of %d, %s", s.name, i+1, len(points), point)
-			w := newWorld(t)
-			w.ca.order = s.order
-			n := 0
-			r := w.crashing(func(p string) error {
-				if n++; n == i+1 {
-					require.Equal(t, point, p)
-					return errCrash
-				}
-				return nil
-			})
-			res, err := r.Renew(t.Context(), nil)
-			require.ErrorIs(t, err, errCrash, what)
-			require.Equal(t, Resumable, res.Outcome, what)
-			w.sound(what)
-			require.LessOrEqual(t, len(w.ops(testcard.OpGenerate)), 1, what)
-			w.restart()
-			w.settled(s, what)
-			require.LessOrEqual(t, len(w.ca.issued), 2, what)
-			t.Log(what)
-			cases++
+		firsts = append(firsts, s.firsts(t, m)...)
+	}
+	found, alike := map[string]bool{}, 0
+	for i, res := range m.all(firsts) {
+		if !firsts[i].todo[0].worthTwo(res) {
+			continue
 		}
+		cases, same := firsts[i].seconds(i, res, found[res.left])
+		seconds, alike = append(seconds, cases...), alike+same
+		found[res.left] = res.left != ""
+	}
+	some := seconds
+	if os.Getenv("RXGUARD_SOAK") == "" {
+		some = spread(seconds, sampled)
+	}
+	m.all(some)
+	for _, f := range faults {
+		t.Logf("%7d times: %s", m.faults[f.name], f.name)
+		assert.Positive(t, m.faults[f.name], "the fault %q never happened", f.name)
+	}
+	t.Logf("%d single interruptions, %d of %d double ones, which stand for %d (make soak: all)", len(firsts), len(some), len(seconds), len(seconds)+alike)
+	for _, end := range slices.Sorted(maps.Keys(m.ends)) {
+		t.Logf("%7d: %s (make soak: more)", m.ends[end], end)
+	}
+	require.Zero(t, m.failed, "cases failed; the first are shown")
+}
 
-		w := newWorld(t)
-		w.ca.order = s.order
-		events := 0
-		end := w.hook(func(testcard.Event) error { events++; return nil })
-		_, _ = w.crashing(func(string) error { return nil }).Renew(t.Context(), nil)
-		end()
-		for at := 1; at <= events; at++ {
-			w := newWorld(t)
-			w.ca.order = s.order
-			n, what := 0, ""
-			end := w.hook(func(e testcard.Event) error {
-				if n++; n < at {
-					return nil
+// sampled is how many double interruptions make test plays, evenly spread over all.
+const sampled = 700
+
+// firsts are the cases with one interruption: every fault at every point of an
+// undisturbed renewal, and the same process going on afterwards, or another one.
+func (s *scenario) firsts(t *testing.T, m *matrix) (cases []crashCase) {
+	whole := crashCase{s: s, keep: true}.run(m.folders[0])
+	require.Empty(t, whole.failure)
+	for i, p := range whole.points {
+		for f := range faults {
+			f := &faults[f]
+			if !f.at(p) || s.abandon && f.name != "killed" || s != scenarios[0] && !thin(f, p) {
+				continue
+			}
+			if f.kills {
+				cases = append(cases, crashCase{s, []injection{{i + 1, f, false}}, true})
+				continue
+			}
+			for _, leave := range []bool{false, true} {
+				if s == scenarios[0] || leave == (i%2 == 0) {
+					cases = append(cases, crashCase{s, []injection{{i + 1, f, leave}}, true})
 				}
-				if n == at {
-					what = fmt.Sprintf("%s: killed at operation %d of %d, %s, after it: %t", s.name, at, events, e.Op, e.After)
-				}
-				return errCrash // a killed process does nothing more
-			})
-			_, err := w.crashing(func(string) error { return nil }).Renew(t.Context(), nil)
-			end()
-			w.sound(what)
-			require.LessOrEqual(t, len(w.ops(testcard.OpGenerate)), 1, what)
-			w.restart()
-			w.settled(s, what)
-			require.LessOrEqual(t, len(w.ca.issued), 2, what)
-			t.Log(what, "stopped:", err != nil)
-			cases++
+			}
 		}
 	}
-	t.Logf("%d cases", cases)
+	return cases
 }
 
-// rapidTB makes a world of a rapid check.
-type rapidTB struct {
-	testing.TB
-	r *rapid.T
+// seconds are the cases with a second interruption after the one of c, the ith: every
+// fault at every point that was come by afterwards. Where the first one left behind what
+// another one did, found tells, what follows is the same, and those cases are counted
+// as alike.
+func (c crashCase) seconds(i int, res crashResult, found bool) (cases []crashCase, alike int) {
+	first := c.todo[0]
+	for j := first.at; j < len(res.points); j++ {
+		for f := range faults {
+			switch f := &faults[f]; {
+			case !f.at(res.points[j]) || !thin(f, res.points[j]):
+			case found && j >= res.stopped:
+				alike++
+			default:
+				cases = append(cases, crashCase{s: c.s, todo: []injection{first, {j + 1, f, !f.kills && (i+j)%2 == 0}}})
+			}
+		}
+	}
+	return cases, alike
 }
 
-func (t rapidTB) Helper()                   {}
-func (t rapidTB) Errorf(f string, a ...any) { t.r.Errorf(f, a...) }
-func (t rapidTB) FailNow()                  { t.r.FailNow() }
-func (t rapidTB) Fatalf(f string, a ...any) { t.r.Fatalf(f, a...) }
-func (t rapidTB) Logf(f string, a ...any)   { t.r.Logf(f, a...) }
+// worthTwo tells whether a second interruption is tried after this first one.
+func (i injection) worthTwo(res crashResult) bool {
+	return res.failure == "" && thin(i.fault, res.points[i.at-1]) && (i.fault.kills || i.leave == (i.at%2 == 1))
+}
 
-// TestCrashesInRandomSequences interrupts one renewal up to four times, by anything
-// in any order, and gives it up or not; then it is gone on with.
-func TestCrashesInRandomSequences(t *testing.T) {
-	t.Parallel()
-	need.Cases(t, 500)
-	rapid.Check(t, func(r *rapid.T) {
-		w := newWorld(rapidTB{t, r})
-		defer func() { _ = w.card.Close() }() // the one of the last restart
-		s := rapid.SampledFrom(scenarios).Draw(r, "scenario")
-		w.ca.order = s.order
-		for range rapid.IntRange(1, 4).Draw(r, "interruptions") {
-			w.ca.answer = nil
-			crash, end := func(string) error { return nil }, func() {}
-			switch fault := rapid.SampledFrom([]string{"killed", "pulled", "broken", "answer lost", "unavailable", "pending", "wrong passcode"}).Draw(r, "fault"); fault {
-			case "killed":
-				at, n := rapid.IntRange(1, 55).Draw(r, "point"), 0
-				crash = func(string) error {
-					if n++; n >= at {
-						return errCrash
-					}
-					return nil
-				}
-			case "pulled", "broken":
-				at, n := rapid.IntRange(1, 60).Draw(r, "event"), 0
-				end = w.hook(func(e testcard.Event) error {
-					if n++; n != at {
-						return nil
-					}
-					if fault == "pulled" {
-						w.sim.Remove()
-						return nil
-					}
-					return card.Errorf(card.Fault, string(e.Op), "broken by the test")
-				})
-			case "answer lost":
-				w.ca.answer = func(_ int, q Request) (Answer, error) {
-					_, err := w.ca.issue(q)
-					return Answer{}, errors.Join(err, &EnrolError{Kind: Unreachable})
-				}
-			case "unavailable":
-				w.ca.answer = func(int, Request) (Answer, error) { return Answer{}, &EnrolError{Kind: Unavailable} }
-			case "pending":
-				w.ca.answer = func(int, Request) (Answer, error) { return Answer{Pending: w.now.Add(1)}, nil }
-			case "wrong passcode":
-				w.spend(1)
-				w.person.pin = "zyxzyx"
-			}
-			renewer := w.crashing(crash)
-			if rapid.IntRange(0, 5).Draw(r, "abandon") == 0 {
-				_, _ = renewer.Abandon(t.Context())
-			} else {
-				_, _ = renewer.Renew(t.Context(), nil)
-			}
-			w.person.pin = thePIN
-			end()
-			require.NoError(w.t, w.sim.SetPIN([]byte(thePIN)))
-			w.sim.Insert()
-			w.see(func(s guard.Snapshot) bool { return !errors.Is(s.Err, guard.ErrNoCard) })
-			w.now = w.now.Add(2)
-			w.sound("in a random sequence")
-			if rapid.Bool().Draw(r, "restart") {
-				w.restart()
-			}
+// thin tells whether a fault is worth playing at a point where it can happen, beside
+// others that come to the same.
+func thin(f *fault, p point) bool { return f.thin == nil || f.thin(p) }
+
+// spread picks n of a list, evenly.
+func spread[T any](list []T, n int) (some []T) {
+	for i := range list {
+		if i*n/len(list) != (i+1)*n/len(list) {
+			some = append(some, list[i])
 		}
-		w.ca.answer = nil
-		for range 6 {
-			res, err := w.renewer().Renew(t.Context(), nil)
-			if res.Outcome == GivenUp && w.hold() == nil {
-				continue // nothing had been touched yet
-			}
-			if res.Outcome == NotNeeded || w.hold() == nil {
-				break
-			}
-			require.Contains(w.t, []Outcome{ReseatCard, NotOffered}, res.Outcome, "%v", err)
-			w.reseat()
-			res, err = w.renewer().Finish(t.Context(), w.signer())
-			require.NoError(w.t, err)
-			require.Contains(w.t, []Outcome{Completed, GivenUp}, res.Outcome)
-		}
-		require.Nil(w.t, w.hold())
-		if s.ends == ReseatCard {
-			w.newAlone()
-			w.mustSign()
-		} else {
-			w.oldAlone()
-			require.True(w.t, w.refused().Has(guard.Affected))
-		}
-		es := w.journal()
-		require.Contains(w.t, []Step{StepDone, StepGivenUp}, es[len(es)-1].Step)
-	})
+	}
+	return some
 }

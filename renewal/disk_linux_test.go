@@ -84,7 +84,7 @@ func TestADiskThatGetsFullAnywhere(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	points := append([]string{""}, scenarios[0].points(t)...)
+	points := append([]string{""}, crashPoints(t)...)
 	full, runs := 0, 0
 	for i, at := range points {
 		if !counted(i) {
