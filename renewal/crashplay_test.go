@@ -230,7 +230,7 @@ func (r *rig) stopped() {
 func (r *rig) wrongCard() {
 	r.see(func(s guard.Snapshot) bool { return s.Insertion == r.slot.Presence().Insertion })
 	r.quietly(func() {
-		if r.renewal.last == "c0ffee" {
+		if r.renewal.last.serial == "c0ffee" {
 			res, _ := r.renewal.Finish(ours, r.signs)
 			if res.Outcome != WrongCard {
 				r.violated("with the wrong card in the reader the end of the renewal is %s", res.Outcome)
