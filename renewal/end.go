@@ -105,7 +105,9 @@ func (r *run) stopped(cause error) (Result, error) {
 	cause = card.Pulled(card.TokenOf(r.c.Card), r.v.s.Insertion(), cause)
 	begun := r.p != nil && !r.p.finished
 	more := []advisory.RemedyKind{advisory.Portal, advisory.ServiceDesk}
-	if begun { // the portal would change a card that this renewal works on
+	// The portal would change a card that this renewal works on, and helps no card that
+	// cannot be worked with.
+	if begun || errors.As(cause, new(*card.Error)) {
 		more = more[1:]
 	}
 	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), noticed(r.judge(), waysOn(cause, begun), more...)...)
