@@ -80,7 +80,7 @@ var meanings = []struct {
 	},
 	{
 		means: "pulled in mid-operation, or a reader fault", call: "Sign", jams: true,
-		codes: []uint{pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED},
+		codes: []uint{pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED, pkcs11.CKR_TOKEN_NOT_RECOGNIZED},
 		kind:  card.Fault, out: card.Absent, advice: "take the card out and put it back; nothing was signed",
 	},
 	{
@@ -124,9 +124,15 @@ var meanings = []struct {
 			pkcs11.CKR_FUNCTION_NOT_SUPPORTED, pkcs11.CKR_MECHANISM_INVALID, pkcs11.CKR_MECHANISM_PARAM_INVALID,
 			pkcs11.CKR_TEMPLATE_INCOMPLETE, pkcs11.CKR_TEMPLATE_INCONSISTENT,
 			pkcs11.CKR_ATTRIBUTE_READ_ONLY, pkcs11.CKR_ATTRIBUTE_SENSITIVE, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID,
-			pkcs11.CKR_KEY_SIZE_RANGE,
+			pkcs11.CKR_ACTION_PROHIBITED, pkcs11.CKR_KEY_SIZE_RANGE, pkcs11.CKR_KEY_TYPE_INCONSISTENT, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED,
+			pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
 		},
 		kind: card.Unsupported, out: card.Unsupported, advice: "renew at your Registration Authority; the key on the card is untouched",
+	},
+	{
+		means: "its security officer is wanted, and nobody knows the secret", call: "GenerateKeyPair",
+		codes: []uint{pkcs11.CKR_USER_TYPE_INVALID, pkcs11.CKR_USER_NOT_LOGGED_IN},
+		kind:  card.Unsupported, out: card.Unsupported, advice: "renew at your Registration Authority; the key on the card is untouched",
 	},
 	{
 		means: "card full", call: "GenerateKeyPair",
@@ -140,7 +146,7 @@ var meanings = []struct {
 	},
 	{
 		means: "read-only", call: "GenerateKeyPair",
-		codes: []uint{pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_SESSION_READ_ONLY},
+		codes: []uint{pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_SESSION_READ_ONLY, pkcs11.CKR_SESSION_READ_ONLY_EXISTS},
 		kind:  card.ReadOnly, out: card.ReadOnly, advice: "renew at your Registration Authority",
 	},
 	{
@@ -190,11 +196,13 @@ func TestCodes(t *testing.T) {
 					assert.ErrorContains(t, err, fmt.Sprintf("CKR 0x%08x", code))
 					assert.ErrorIs(t, err, pkcs11.Error(code))
 					assert.NotContains(t, err.Error(), string(s.d.pin))
-					if kind == c.kind && kind != card.Removed {
-						assert.Equal(t, c.advice, e.Advice())
-					}
-					if kind == card.Absent {
+					switch kind {
+					case card.Absent:
 						assert.Equal(t, "insert your smartcard; nothing was signed", e.Advice())
+					case card.Removed:
+						assert.Equal(t, "put your card back in; nothing was signed", e.Advice())
+					default:
+						assert.Equal(t, c.advice, e.Advice())
 					}
 					if c.jams {
 						n := s.began("SignInit")
@@ -207,8 +215,15 @@ func TestCodes(t *testing.T) {
 			}
 		}
 	}
+	tried := map[pkcs11.Error]bool{pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED: true} // see TestShared
+	for _, c := range meanings {
+		for _, code := range c.codes {
+			tried[pkcs11.Error(code)] = true
+		}
+	}
 	for code, kind := range kinds {
 		assert.NotEqual(t, card.Other, kind, "%v", code)
+		assert.True(t, tried[code], "no row has %v", code)
 	}
 	t.Run("a login that another session has already is fine", func(t *testing.T) {
 		s.on("Login", fault{mode: lose, code: pkcs11.CKR_USER_ALREADY_LOGGED_IN, times: 1})

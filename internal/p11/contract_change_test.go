@@ -300,7 +300,7 @@ var changeCases = []clause{
 		id, err := s.Vacant(t.Context())
 		require.NoError(t, err)
 		_, err = s.Generate(t.Context(), card.KeySpec{ID: id})
-		e := refused(t, w, err, card.Unsupported, false)
+		e := refused(t, w, err, card.Unsupported, true)
 		assert.Contains(t, e.Error(), "security officer")
 		assert.Equal(t, before, objects(t, s))
 		d.works(t)

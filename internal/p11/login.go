@@ -264,21 +264,26 @@ func change[T any](ctx context.Context, s *session, op string, bounds int, f fun
 	if officer || !is(err, pkcs11.CKR_USER_TYPE_INVALID, pkcs11.CKR_USER_NOT_LOGGED_IN) {
 		return v, err
 	}
-	if err := s.asOfficer(ctx, op); err != nil {
+	if err := s.asOfficer(ctx, op, err); err != nil {
 		return none, err
 	}
 	return work(ctx, s, op, bounds, f)
 }
 
 // asOfficer logs the security officer in (CKU_SO), asking for the secret once in a
-// session.
-func (s *session) asOfficer(ctx context.Context, op string) error {
+// session. why is what the module answered without.
+func (s *session) asOfficer(ctx context.Context, op string, why error) error {
 	s.login.mu.Lock()
 	secret := bytes.Clone(s.login.secret)
 	s.login.mu.Unlock()
 	if secret == nil {
 		if s.t.officer == nil {
-			return card.Errorf(card.Unsupported, op, "the module wants its security officer's secret (on a PIV card the management key) for this, and no callback for it is configured")
+			e := card.Errorf(card.Unsupported, op, "the module wants its security officer's secret (on a PIV card the management key) for this, and no callback for it is configured")
+			var told *card.Error
+			if errors.As(why, &told) {
+				e.Code, e.Err = told.Code, told.Err
+			}
+			return e
 		}
 		info, err := s.Info(ctx)
 		if err != nil {
