@@ -13,12 +13,19 @@ import (
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
-// asked counts what reached a card that can be looked into.
+// asked counts what reached a card that can be looked into. When its answer has gone is
+// told later than whoever waits for the answer has it.
 func (d *deck) asked() int {
 	if d.c == nil {
 		return 0
 	}
-	return len(d.c.Trace()) + len(d.c.Commands())
+	n := len(d.c.Trace())
+	for _, c := range d.c.Commands() {
+		if c.Phase == testcard.Before {
+			n++
+		}
+	}
+	return n
 }
 
 // sessionsOf counts a module's sessions, those too that are ending; without cgo there is
