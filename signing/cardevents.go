@@ -16,7 +16,7 @@ type CardChange string
 // The changes.
 const (
 	CardIn    CardChange = "in"    // it was put in, or was in when the watch began
-	CardOut   CardChange = "out"   // it was taken out
+	CardOut   CardChange = "out"   // it was taken out, or the module shows a card service that is down so
 	CardReset CardChange = "reset" // it was reset, or taken out and put back too quickly to be seen
 )
 
@@ -50,7 +50,7 @@ func WatchCards(ctx context.Context, c CardsConfig, f func(CardEvent)) error {
 	if c.Module == "" {
 		return c.watchReaders(ctx, f)
 	}
-	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
+	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments, Bound: c.ModuleBound})
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}

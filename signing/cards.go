@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
@@ -15,9 +16,10 @@ import (
 // CardsConfig says where to look for cards, and by which rules to judge them. The
 // cards are behind Module, or simulated in Readers; one of the two is set.
 type CardsConfig struct {
-	// Module and ModuleArguments are those of Config.
+	// Module, ModuleArguments and ModuleBound are those of Config.
 	Module          string
 	ModuleArguments string
+	ModuleBound     time.Duration
 
 	// Readers are where the simulated cards are; they are named "simulated reader 1"
 	// and so on.
@@ -100,7 +102,7 @@ func ModuleCandidates() []string { return p11.Candidates() }
 //
 // The error is one of CardsConfig, of the module or ctx's; what is wrong with one
 // card is in its CardInfo. Cards takes as long as the cards take to be read, one
-// after the other. It may be called from several goroutines, and while cards are
+// after the other, and returns at once when ctx ends. It may be called from several goroutines, and while cards are
 // open.
 func Cards(ctx context.Context, c CardsConfig) ([]CardInfo, error) {
 	if err := c.check(); err != nil {
@@ -131,8 +133,10 @@ func (c CardsConfig) check() error {
 	switch {
 	case c.Module == "" && len(c.Readers) == 0:
 		return errors.New("signing: neither CardsConfig.Module nor CardsConfig.Readers is set; Module is the cards' PKCS#11 module, and signing/signingtest has a Reader with a simulated card")
-	case len(c.Readers) > 0 && (c.Module != "" || c.ModuleArguments != ""):
-		return errors.New("signing: CardsConfig.Readers are simulated cards; they do not go together with Module and ModuleArguments")
+	case len(c.Readers) > 0 && (c.Module != "" || c.ModuleArguments != "" || c.ModuleBound != 0):
+		return errors.New("signing: CardsConfig.Readers are simulated cards; they do not go together with Module, ModuleArguments and ModuleBound")
+	case !isBound(c.ModuleBound):
+		return fmt.Errorf("signing: CardsConfig.ModuleBound is %v; wanted %s", c.ModuleBound, wantedBound)
 	}
 	for i, r := range c.Readers {
 		if r == nil {
@@ -146,7 +150,7 @@ func (c CardsConfig) check() error {
 }
 
 func (c CardsConfig) behindModule(ctx context.Context) ([]CardInfo, error) {
-	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
+	m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments, Bound: c.ModuleBound})
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -178,6 +182,7 @@ func (c CardsConfig) behindModule(ctx context.Context) ([]CardInfo, error) {
 		}
 		list = append(list, info)
 	}
+	m.Rest(ctx)
 	return list, nil
 }
 

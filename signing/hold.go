@@ -119,6 +119,6 @@ func (s *Signer) endHold(ctx context.Context, d *desk) error {
 		return err
 	}
 	card.SetReseated(s.card, "")
-	card.Refresh(s.card)
+	_ = refreshed(ctx, s.card) // the hold has ended, whoever waits
 	return nil
 }

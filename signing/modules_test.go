@@ -54,8 +54,17 @@ func tokenOf(t *testing.T, m *p11.Module, sel p11.Select) *p11.Token {
 	t.Helper()
 	token, err := m.Token(t.Context(), sel, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, token.Close()) })
+	closeAtEnd(t, m, token)
 	return token
+}
+
+// closeAtEnd closes a token with the test, and waits for what its module is still at:
+// the process may end next.
+func closeAtEnd(t *testing.T, m *p11.Module, token *p11.Token) {
+	t.Cleanup(func() {
+		assert.NoError(t, token.Close())
+		m.Rest(context.Background())
+	})
 }
 
 // issueOn makes a key pair on a token and a certificate for it.
@@ -282,7 +291,7 @@ func seated(t *testing.T, m *p11.Module, officer p11.Officer) *p11.Token {
 	t.Helper()
 	token, err := m.Token(t.Context(), p11.Select{}, officer)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, token.Close()) })
+	closeAtEnd(t, m, token)
 	for p := token.Presence(); !p.Present; {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		p, err = token.Wait(ctx, p)

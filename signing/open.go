@@ -38,6 +38,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/p11"
@@ -107,6 +108,14 @@ type Config struct {
 	// ModuleArguments is what the module wants at its initialisation beyond the
 	// standard (CK_C_INITIALIZE_ARGS.pReserved); most want nothing.
 	ModuleArguments string
+	// ModuleBound is how long the module may take for an ordinary call, 5 seconds to 5
+	// minutes; 0 is 30 seconds. It may take ten times that to make a key, and six times
+	// for a passcode that is entered on the reader's pad. A module that takes longer is
+	// given up for as long as the process lives (CardWedged), so the bound is no way to
+	// be quick: the context that each function takes is, which is heeded at once. A
+	// process has one bound for a module. 0 takes the one that it has; one that differs
+	// from another's is an error.
+	ModuleBound time.Duration
 	// Token is the label or the serial number of the card, and ReaderName the name of
 	// the reader that it is in, where there are several; Cards lists them. Both empty:
 	// the one card in the readers, or the first that is put in.
@@ -130,7 +139,9 @@ type Config struct {
 	PIN func(context.Context, PINRequest) ([]byte, error)
 
 	// LastTry asks the person for an explicit yes before the last try is spent;
-	// nil never spends it. It is called as PIN is.
+	// nil never spends it. It is called as PIN is. Which try is the last is what the
+	// module tells: one that does not notice the tries of other programs (ykcs11, while
+	// the card is in) may be wrong.
 	LastTry func(context.Context, PINRequest) (bool, error)
 }
 
@@ -138,13 +149,16 @@ type Config struct {
 // a card is no error: the Card says that it is out. Errors: a *[CardError] of Kind
 // Ambiguous where Module has several cards that Token and ReaderName do not tell
 // apart, of Kind CardWedged where the module does not answer; anything else is an
-// error of the Config, or of the module's file.
+// error of the Config, of the module's file, or ctx's: when ctx ends, Open returns at
+// once, whatever the module is at.
 func Open(ctx context.Context, c Config) (*Card, error) {
 	switch {
 	case c.Reader == nil && c.Module == "":
 		return nil, errors.New("signing: neither Config.Module nor Config.Reader is set; Module is the card's PKCS#11 module, and signing/signingtest has a Reader with a simulated card")
-	case c.Reader != nil && (c.Module != "" || c.ModuleArguments != "" || c.Token != "" || c.ReaderName != ""):
-		return nil, errors.New("signing: Config.Reader is a simulated card; it does not go together with Module, ModuleArguments, Token and ReaderName")
+	case c.Reader != nil && (c.Module != "" || c.ModuleArguments != "" || c.ModuleBound != 0 || c.Token != "" || c.ReaderName != ""):
+		return nil, errors.New("signing: Config.Reader is a simulated card; it does not go together with Module, ModuleArguments, ModuleBound, Token and ReaderName")
+	case !isBound(c.ModuleBound):
+		return nil, fmt.Errorf("signing: Config.ModuleBound is %v; wanted %s", c.ModuleBound, wantedBound)
 	case c.PIN == nil:
 		return nil, errors.New("signing: Config.PIN is nil; wanted a function that asks the person for the passcode")
 	}
@@ -153,7 +167,7 @@ func Open(ctx context.Context, c Config) (*Card, error) {
 	}
 	opts := card.Options{PIN: c.PIN, LastTry: c.LastTry}
 	if c.Reader == nil {
-		m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments})
+		m, err := p11.Open(ctx, c.Module, p11.Options{Arguments: c.ModuleArguments, Bound: c.ModuleBound})
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}
@@ -161,29 +175,44 @@ func Open(ctx context.Context, c Config) (*Card, error) {
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}
-		h, err := open(t, opts)
+		h, err := open(ctx, t, opts, func() error {
+			err := t.Close()
+			m.Rest(context.Background())
+			return err
+		})
 		if err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
-		card.OnClose(h, t.Close)
 		return h, nil
 	}
 	var t card.Token
 	if t, opts.StateDir = card.InReader(c.Reader); t == nil || opts.StateDir == "" {
 		return nil, errors.New("signing: Config.Reader is empty; it comes from signing/signingtest")
 	}
-	return open(t, opts)
+	return open(ctx, t, opts, func() error { return nil })
 }
 
-func open(t card.Token, opts card.Options) (*Card, error) {
+// open has a token watched. closed is called when the card is closed, after all else.
+func open(ctx context.Context, t card.Token, opts card.Options, closed func() error) (*Card, error) {
 	h := card.NewHandle(t, opts)
+	card.OnClose(h, closed)
 	dir, err := stateOf(h)
+	if err == nil {
+		err = watch(ctx, h, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	watch(h, dir)
 	return h, nil
 }
+
+const leastBound, mostBound = 5 * time.Second, 5 * time.Minute
+
+// isBound tells whether a module can be held to a bound. Cards that are well take
+// seconds for some calls.
+func isBound(d time.Duration) bool { return d == 0 || d >= leastBound && d <= mostBound }
+
+var wantedBound = fmt.Sprintf("%v to %v, or 0 for the usual 30 seconds", leastBound, mostBound)
 
 // stateOf returns the state folder whose holds bind the card: the machine's, unless
 // this module itself made a Reader with another.

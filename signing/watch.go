@@ -40,12 +40,18 @@ type watcher struct {
 	out   map[string]bool
 }
 
-// watch reads the card once and goes on watching until the card is closed.
-func watch(h *card.Handle, dir state.Dir) {
+// watch reads the card once and goes on watching until the card is closed. When first
+// ends before the card is read, its error is answered and nobody watches.
+func watch(first context.Context, h *card.Handle, dir state.Dir) error {
 	w := &watcher{h: h, t: card.TokenOf(h), dir: dir, every: holdEvery, out: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(context.Background())
 	readLastRun(dir)
+	stays := context.AfterFunc(first, cancel)
 	w.take(ctx, w.t.Presence())
+	if !stays() {
+		cancel()
+		return first.Err()
+	}
 	var running sync.WaitGroup
 	running.Go(func() { w.follow(ctx) })
 	running.Go(func() { w.tick(ctx) })
@@ -55,6 +61,7 @@ func watch(h *card.Handle, dir state.Dir) {
 		running.Wait()
 		return nil
 	})
+	return nil
 }
 
 // follow takes in each change of presence.

@@ -263,7 +263,9 @@ func (t *testToken) Close() error {
 		err = t.server.Close()
 		t.server = nil
 	}
-	return errors.Join(err, t.token.Close())
+	err = errors.Join(err, t.token.Close())
+	t.module.Rest(context.Background())
+	return err
 }
 
 // again is the command that goes on.

@@ -119,8 +119,9 @@ func (h *Handle) Changed() <-chan struct{} {
 }
 
 // Close stops what watches the card, ends a signature under way and the Signers'
-// sessions, and waits for their ends; a renewal under way stops after its step. A closed card cannot be used again. Closing twice is
-// harmless.
+// sessions, and waits for their ends, for a module that is still at work a second at the
+// most; a renewal under way stops after its step. A closed card cannot be used again.
+// Closing twice is harmless.
 func (h *Handle) Close() error {
 	if h == nil {
 		return nil

@@ -70,6 +70,17 @@ func TestAModuleThatCannotBeInitialisedIsNoErrorOfACard(t *testing.T) {
 	}
 }
 
+func TestAModuleThatWantsArgumentsSaysSo(t *testing.T) {
+	sh := newShim(t, softHSM(t).tokens[0].Module) // which wants the path of its control
+	_, err := Open(context.Background(), sh.path, Options{})
+	require.ErrorIs(t, err, pkcs11.Error(pkcs11.CKR_ARGUMENTS_BAD))
+	assert.ErrorContains(t, err, "it may want ModuleArguments")
+	sh.on("Initialize", fault{mode: refuse, code: pkcs11.CKR_ARGUMENTS_BAD})
+	_, err = Open(context.Background(), sh.path, Options{Arguments: sh.control})
+	require.ErrorIs(t, err, pkcs11.Error(pkcs11.CKR_ARGUMENTS_BAD))
+	assert.NotContains(t, err.Error(), "ModuleArguments", "it has some")
+}
+
 func TestLoadingIsGivenUpAtOnceAndGoesOnAlone(t *testing.T) {
 	soft := softHSM(t)
 	load(t, soft.tokens[0].Module, "")

@@ -3,6 +3,7 @@
 package p11
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type Module struct {
 	adopted atomic.Bool // another component of this process initialised it, and may be logged in
 
 	mu      sync.Mutex
+	bound   time.Duration      // of an ordinary call
+	chosen  bool               // somebody chose bound
 	calls   map[*call]struct{} // under way
 	wedged  chan struct{}      // closed when a call did not answer
 	wedger  string             // what it was doing
@@ -85,9 +88,6 @@ func Open(ctx context.Context, path string, o Options) (*Module, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if o.Bound == 0 {
-		o.Bound = ordinary
-	}
 	if o.Poll == 0 {
 		o.Poll = everyPoll
 	}
@@ -120,6 +120,9 @@ func Open(ctx context.Context, path string, o Options) (*Module, error) {
 		}
 		switch {
 		case l.m != nil && l.arguments == o.Arguments:
+			if err := l.m.choose(o.Bound); err != nil {
+				return nil, err
+			}
 			return l.m, nil
 		case l.m != nil:
 			return nil, fmt.Errorf("p11: module %s was loaded with other arguments; one process can load it once", path)
@@ -132,7 +135,7 @@ func Open(ctx context.Context, path string, o Options) (*Module, error) {
 // load loads the module, which runs code of its own. One that fails may be tried again.
 func (l *loading) load(path, real string, o Options) {
 	m := &Module{
-		path: path, opts: o,
+		path: path, opts: o, bound: cmp.Or(o.Bound, ordinary), chosen: o.Bound != 0,
 		calls: make(map[*call]struct{}), one: make(chan struct{}, 1), idle: make(chan func()), wedged: make(chan struct{}), looking: make(chan struct{}, 1),
 		slots: make(map[uint]*slot), tokens: make(map[*Token]struct{}), opened: make(map[*session]struct{}), events: make(map[*watcher]struct{}),
 	}
@@ -152,6 +155,20 @@ func (l *loading) load(path, real string, o Options) {
 	}
 }
 
+// choose has calls take as long as somebody says who asks for the module; 0 says nothing.
+func (m *Module) choose(bound time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case bound == 0:
+	case m.chosen && bound != m.bound:
+		return fmt.Errorf("p11: module %s was loaded with a bound of %v for its calls, expected %v; a process has one for a module", m.path, m.bound, bound)
+	default:
+		m.bound, m.chosen = bound, true
+	}
+	return nil
+}
+
 func (m *Module) load(path string) error {
 	path, err := probe(path)
 	if err != nil {
@@ -162,6 +179,9 @@ func (m *Module) load(path string) error {
 		return fmt.Errorf("p11: module %s cannot be loaded a second time", m.path)
 	}
 	if err := m.initialise(ctx); err != nil {
+		if is(err, pkcs11.CKR_ARGUMENTS_BAD) && m.opts.Arguments == "" {
+			err = fmt.Errorf("%w; it may want ModuleArguments, as NSS softokn does", err)
+		}
 		return fmt.Errorf("p11: module %s cannot be initialised: %w", m.path, err)
 	}
 	info, err := ctx.GetInfo()
@@ -211,7 +231,7 @@ func detached[T any](ctx context.Context, m *Module, op string, bounds int, turn
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	c, err := m.begin(ctx, op, time.Duration(bounds)*m.opts.Bound)
+	c, err := m.begin(ctx, op, bounds)
 	if err != nil {
 		return none, err
 	}
@@ -273,7 +293,7 @@ func (m *Module) work(f func()) {
 }
 
 // begin registers a call and arms its watchdog.
-func (m *Module) begin(ctx context.Context, op string, bound time.Duration) (*call, error) {
+func (m *Module) begin(ctx context.Context, op string, bounds int) (*call, error) {
 	single := m.single.Load()
 	if single {
 		select {
@@ -292,7 +312,7 @@ func (m *Module) begin(ctx context.Context, op string, bound time.Duration) (*ca
 		}
 		return nil, m.stuckLocked(op)
 	}
-	now := time.Now()
+	now, bound := time.Now(), time.Duration(bounds)*m.bound
 	c := &call{since: now, until: now.Add(bound), single: single}
 	m.calls[c] = struct{}{}
 	m.arm(c, op, bound)
@@ -335,6 +355,39 @@ func (m *Module) end(c *call) {
 	if c.single {
 		<-m.one
 	}
+}
+
+// Rest waits until the module is at work on nothing: no call is under way, and no session
+// that was closed is still to be closed in it. It waits no longer than ctx, nor than a
+// second, and not for a module that stopped answering.
+func (m *Module) Rest(ctx context.Context) { m.rest(ctx, time.Second, m.wedged) }
+
+func (m *Module) rest(ctx context.Context, atMost time.Duration, unless <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	for !m.rests() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-unless:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (m *Module) rests() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s := range m.opened {
+		s.mu.Lock()
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return false
+		}
+	}
+	return len(m.calls) == 0
 }
 
 func (m *Module) isWedged() bool {

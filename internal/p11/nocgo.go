@@ -14,6 +14,9 @@ type Module struct{}
 // Open needs cgo.
 func Open(context.Context, string, Options) (*Module, error) { return nil, ErrNoCgo }
 
+// Rest has nothing to wait for.
+func (*Module) Rest(context.Context) {}
+
 // Slots needs cgo.
 func (*Module) Slots(context.Context) ([]Slot, error) { return nil, ErrNoCgo }
 

@@ -12,6 +12,13 @@
 // Presence is the polled slot list (C_GetSlotList); nothing else that a module says
 // about removal can be relied on. Handles live for one insertion: objects are found
 // again by CKA_ID in each session.
+//
+// Closing a session or a [Token] waits for nobody, so the module may still be at work
+// when its process ends. A Go program ends without a look at what C libraries want done
+// at the end (atexit, destructors), and nothing happens. One that was built with -race,
+// or that is a library in a C program, runs that, and then the call that is under way
+// crashes: such a program calls [Module.Rest] first, as signing does for whoever closes a
+// card.
 package p11
 
 import (
@@ -30,8 +37,9 @@ type Options struct {
 	// Arguments is what the module wants at its initialisation beyond the standard
 	// (CK_C_INITIALIZE_ARGS.pReserved), as NSS softokn does: "configdir='sql:DIR'".
 	Arguments string
-	// Bound is how long an ordinary call may take; 0 is 30 seconds. Making a key may
-	// take ten times that, a passcode entered on a pad six times.
+	// Bound is how long an ordinary call may take. Making a key may take ten times that,
+	// a passcode entered on a pad six times. 0 is the one that somebody chose for the
+	// module, and 30 seconds where nobody did; another one than was chosen is an error.
 	Bound time.Duration
 	// Poll is how often the slot list is asked while somebody watches; 0 is 200 ms. A
 	// module that takes long to answer is asked less often, every few seconds at least.

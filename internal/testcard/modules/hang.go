@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rxguard/rxguard/internal/need"
 	"github.com/rxguard/rxguard/internal/testcard"
@@ -58,8 +59,8 @@ func HangingModule(t testing.TB, function string) *Hanging {
 		Token:       Token{Module: filepath.Join(dir, "hanging.so"), Label: "hanging token", PIN: "123456"},
 		Certificate: cert, file: filepath.Join(dir, "hang"),
 	}
-	defines := fmt.Sprintf("#define HANG_FUNCTION %q\n#define HANG_FILE %q\n#define HANG_CERTIFICATE %s\n#define HANG_MODULUS %s\n#define HANG_SUBJECT %s\n",
-		function, h.file, array(cert.Raw), array(cert.PublicKey.(*rsa.PublicKey).N.Bytes()), array(cert.RawSubject))
+	defines := fmt.Sprintf("#define HANG_FUNCTION %q\n#define HANG_FILE %q\n#define HANG_MET %q\n#define HANG_CERTIFICATE %s\n#define HANG_MODULUS %s\n#define HANG_SUBJECT %s\n",
+		function, h.file, h.met(), array(cert.Raw), array(cert.PublicKey.(*rsa.PublicKey).N.Bytes()), array(cert.RawSubject))
 	cmd := exec.Command(gcc, "-shared", "-fPIC", "-O1", "-Wall", "-x", "c", "-o", h.Module, "-")
 	cmd.Stdin = strings.NewReader(defines + hangSource)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
@@ -92,9 +93,26 @@ func array(b []byte) string {
 	return s.String()
 }
 
+func (h *Hanging) met() string { return h.file + ".met" }
+
+// Met waits until a call hangs since the last Hang.
+func (h *Hanging) Met(t testing.TB) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(h.met()); err == nil {
+			return
+		} else if time.Now().After(end) {
+			t.Fatal("modules: the function that hangs is not called")
+		}
+	}
+}
+
 // Hang has the function hang from now on.
 func (h *Hanging) Hang(t testing.TB) {
 	t.Helper()
+	if err := os.RemoveAll(h.met()); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(h.file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,8 @@ func TestHangingModule(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
 	go func() { gone <- cmd.Wait() }()
-	stuck := time.After(300 * time.Millisecond) // a look at what does not happen: a slow machine sees it no better
+	h.Met(t)
+	stuck := time.After(100 * time.Millisecond) // a look at what does not happen: a slow machine sees it no better
 	select {
 	case err := <-gone:
 		t.Fatalf("it did not hang: %v\n%s", err, &out)
