@@ -91,8 +91,8 @@ const (
 	raEnd      = "Registration Authority: no pair, on a hold that says so, after a yes to giving up the old one"
 )
 
-// end asserts that the card is in exactly one of the end states, on no hold, and says
-// in which.
+// end asserts that the card is in exactly one of the end states, and says in which. It is
+// on no hold, unless it has no pair any more.
 func (r *rig) end() string {
 	r.secrets()
 	r.stops()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -80,7 +81,7 @@ var (
 // broken is what a card answers that stopped in the midst of an operation.
 func broken(p point) error { return card.Errorf(card.Fault, string(p.op), "of the test") }
 
-// elsewhere spends tries of the card in another window.
+// spendElsewhere spends tries of the card in another window.
 func (r *rig) spendElsewhere(n int) {
 	s, err := r.sim.Token().Open(context.Background())
 	if err != nil {
@@ -145,7 +146,7 @@ func (r *rig) unwrite(n int) {
 	}
 }
 
-// release removes the first n files of a hold that is about to be ended.
+// releasePart removes the first n files of a hold that is about to be ended.
 func (r *rig) releasePart(n int) {
 	h := r.hold()
 	if h == nil {
@@ -170,7 +171,7 @@ var faults = []fault{
 	torn("torn after a byte", nowhere, func(l []byte) []byte { return l[:1] }),
 	torn("without its last line", nowhere, func([]byte) []byte { return nil }),
 	torn("with zeros in its last line", nowhere, func(l []byte) []byte { clear(l[len(l)/2 : len(l)-1]); return l }),
-	torn("with zeros for its last line", nil, func(l []byte) []byte { clear(l); return l }),
+	torn("with zeros for its last line", nowhere, func(l []byte) []byte { clear(l); return l }),
 	{name: "the disk is full", at: both(on(atJournal, atHold, atRecord), before), fire: diskFull},
 	{name: "the disk is full, half a line stays", at: both(on(atJournal), after), fire: func(r *rig, p point) error {
 		tear(r, func(l []byte) []byte { return l[:len(l)/2] })
@@ -313,7 +314,7 @@ func (r *rig) clockOff(by time.Duration, wrong bool) {
 func (r *rig) takeOut() {
 	if h, err := r.dir.Hold(r.id); err == nil && h != nil && !r.dead && r.slot.card == r.sim {
 		r.outUnder = h.ID
-		if h.Phase != "reseat" {
+		if h.Phase != state.Reseat {
 			r.outUnder = ""
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -134,7 +135,7 @@ func (r *rig) live(stops int) bool {
 	}
 	held := r.hold()
 	switch {
-	case res.Outcome == ReseatCard, (res.Outcome == NotOffered || res.Outcome == GivenUp) && held != nil && held.Phase == "reseat":
+	case res.Outcome == ReseatCard, (res.Outcome == NotOffered || res.Outcome == GivenUp) && held != nil && held.Phase == state.Reseat:
 	case res.Outcome == NotNeeded, res.Outcome == GivenUp && held == nil:
 		return true
 	case res.Outcome == NotOffered && held == nil:

@@ -25,9 +25,10 @@ func (t rapidTB) FailNow()                  { t.r.FailNow() }
 func (t rapidTB) Fatalf(f string, a ...any) { t.r.Fatalf(f, a...) }
 func (t rapidTB) Logf(f string, a ...any)   { t.r.Logf(f, a...) }
 
-// TestCrashesInRandomSequences interrupts the renewals of one card up to 30 times, until
-// it has succeeded, by any fault anywhere, over many days: it is given up or not, the card re-seated at any
-// moment, seen or not, and another process goes on or the same. Then nothing disturbs it.
+// TestCrashesInRandomSequences interrupts the renewals of one card up to 30 times, by any
+// fault anywhere, over many days, until one has succeeded: they are given up or not, the
+// card re-seated at any moment, seen or not, and another process goes on or the same. Then
+// nothing disturbs it.
 func TestCrashesInRandomSequences(t *testing.T) {
 	t.Parallel()
 	need.Cases(t, 1000)
