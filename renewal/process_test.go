@@ -42,6 +42,7 @@ type job struct {
 	Notice        []byte   // the advisory that the renewal goes by
 	StopAt        string   // the first tick with this name waits for a line
 	Fragile       bool     // the card does not survive a login that is broken off
+	Replace       bool     // the person says yes to giving up the only pair
 }
 
 // What a process prints, a word and what goes with it on a line each.
@@ -387,7 +388,10 @@ func (p *process) renew(ctx context.Context, token card.Token) error {
 	if err != nil {
 		return err
 	}
-	r, err := renewal.New(renewal.Config{Card: c, Guard: g, Recorder: tickingRecord{record, p}, Enroller: tickingEnroller{client, p}})
+	r, err := renewal.New(renewal.Config{
+		Card: c, Guard: g, Recorder: tickingRecord{record, p}, Enroller: tickingEnroller{client, p},
+		Replace: func(context.Context, renewal.Plan) (bool, error) { return p.Replace, nil },
+	})
 	if err != nil {
 		return err
 	}
