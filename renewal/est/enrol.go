@@ -181,7 +181,7 @@ func (c *Client) verify(leaf *x509.Certificate, others, authorities []*x509.Cert
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the certificate of issuer %q does not chain to %s: %w", excerpt([]byte(leaf.Issuer.String())), source, err)
+		return nil, fmt.Errorf("the certificate of issuer %q does not chain to %s: %w", excerpt([]byte(leaf.Issuer.String())), source, told{err})
 	}
 	return chains[0], nil
 }

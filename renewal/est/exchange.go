@@ -22,6 +22,7 @@ import (
 const (
 	maxAnswer  = 64 << 10 // bytes of an answer's body
 	maxExcerpt = 80       // characters of the server's text in an error
+	maxTold    = 400      // characters of an error about it
 	pkcs7Type  = "application/pkcs7-mime"
 )
 
@@ -93,11 +94,11 @@ func (c *Client) lost(ctx context.Context, a *answer, status int, err error) err
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
-	e := &renewal.EnrolError{Kind: renewal.Unreachable, Status: status, Detail: a.what, Err: err}
+	e := &renewal.EnrolError{Kind: renewal.Unreachable, Status: status, Detail: a.what, Err: told{err}}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		// Not wrapped: it is not the deadline of the caller's context.
-		e.Detail, e.Err = fmt.Sprintf("%s: no whole answer in time, at most %s: %v", a.what, c.timeout, err), nil
+		e.Detail, e.Err = fmt.Sprintf("%s: no whole answer in time, at most %s: %v", a.what, c.timeout, told{err}), nil
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Detail += ": the server's certificate is not one that Config.Roots trusts"
 	case status != 0:
@@ -193,16 +194,27 @@ func target(resp *http.Response) string {
 
 // excerpt makes one short line of what a server sent: no control, format or invalid
 // characters.
-func excerpt(b []byte) string {
-	words := strings.FieldsFunc(string(b), func(r rune) bool {
+func excerpt(b []byte) string { return line(string(b), maxExcerpt) }
+
+func line(s string, most int) string {
+	words := strings.FieldsFunc(s, func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || r == utf8.RuneError
 	})
-	line := []rune(strings.Join(words, " "))
-	if len(line) > maxExcerpt {
-		line = append(line[:maxExcerpt-1], '…')
+	l := []rune(strings.Join(words, " "))
+	if len(l) > most {
+		l = append(l[:most-1], '…')
 	}
-	return string(line)
+	return string(l)
 }
+
+// told is an error of the standard library about what a server sent, whose text may
+// repeat that at any length: a header that is none, the names of a certificate that
+// nobody trusts.
+type told struct{ error }
+
+func (t told) Error() string { return line(t.error.Error(), maxTold) }
+
+func (t told) Unwrap() error { return t.error }
 
 const (
 	defaultWait = time.Minute

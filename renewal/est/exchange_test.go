@@ -2,10 +2,14 @@ package est
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -203,6 +207,43 @@ func TestTLSFailuresAreUnreachable(t *testing.T) {
 		err := w.client(t, strings.Replace(s.URL, "http:", "https:", 1), nil).Probe(t.Context(), w.transport)
 		enrolment(t, err, renewal.Unreachable, "HTTP response to HTTPS client")
 	})
+}
+
+func TestNoErrorRepeatsWhatAServerSentAtLength(t *testing.T) {
+	w := newWorld(t)
+	raw := func(header string) *httptest.Server {
+		return w.serverOf(t, func(rw http.ResponseWriter, _ *http.Request) {
+			c, _, err := rw.(http.Hijacker).Hijack()
+			if err == nil {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\n"+header+"\r\n\r\n")
+				c.Close()
+			}
+		}, nil, nil)
+	}
+	for name, row := range map[string]struct {
+		s    *httptest.Server
+		says string
+	}{
+		"a header that is none": {raw(strings.Repeat("y\x1b", 20<<10)), "malformed MIME header"},
+		"two lengths":           {raw("Content-Length: 1\r\nContent-Length: 2" + strings.Repeat("2", 40<<10)), "multiple Content-Length headers"},
+		"the names of a certificate": {w.server(t, nil, func(c *tls.Config) {
+			key := newKey(t)
+			of := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: instant.AddDate(1, 0, 0)}
+			for i := range 90 {
+				of.DNSNames = append(of.DNSNames, fmt.Sprintf("%d\x1b[2J\n%s", i, strings.Repeat("x", 200)))
+			}
+			der, err := x509.CreateCertificate(rand.Reader, of, of, key.Public(), key)
+			require.NoError(t, err)
+			c.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+		}), "the server's certificate is not one that Config.Roots trusts: tls: failed to verify certificate: x509: certificate is valid for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := strings.Replace(row.s.URL, "127.0.0.1", "localhost", 1)
+			e := enrolment(t, w.client(t, url, nil).Probe(t.Context(), w.transport), renewal.Unreachable, row.says)
+			require.Less(t, len(e.Error()), 1000)
+			require.NotContains(t, e.Error(), "\x1b")
+		})
+	}
 }
 
 func TestASlowDripEndsAtTheTimeout(t *testing.T) {
