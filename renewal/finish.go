@@ -89,7 +89,7 @@ func (r *Renewer) settle(ctx context.Context, of who, serial string) (Result, er
 		}
 		text := wrongCardText(serial)
 		if v.info.Serial == serial {
-			text = "This is another card. Put the one that was renewed back in."
+			text = wrongCardText("")
 		}
 		return &Error{Result: Result{Outcome: WrongCard, Text: text, Serial: v.info.Serial, Label: v.info.Label, Remedies: []advisory.Remedy{insert}}}
 	})
@@ -113,6 +113,10 @@ func (r *Renewer) settle(ctx context.Context, of who, serial string) (Result, er
 	return run.result(Completed, "The card was renewed and put back in. It can sign again."), nil
 }
 
+// wrongCardText names the card that is wanted, where it says its serial number.
 func wrongCardText(serial string) string {
-	return "This is another card. Put the card with serial " + serial + " back in."
+	if serial == "" {
+		return "This is another card. Put the one that was renewed back in."
+	}
+	return oneLine("This is another card. Put the card with serial " + serial + " back in.")
 }

@@ -228,7 +228,11 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	case noRoom && (r.c.Replace == nil || !canAsk):
 		return full(p)
 	}
-	p.Outcome, p.Text = Ready, fmt.Sprintf("Card %s, serial %s, will get a new signing certificate.", v.info.Label, v.info.Serial)
+	name := nameCard(v.info.Label, v.info.Serial, "")
+	if v.info.Serial != "" {
+		name += ","
+	}
+	p.Outcome, p.Text = Ready, name+" will get a new signing certificate."
 	p.Creates = []string{"a new RSA-2048 key pair in a container of its own", "a new signing certificate"}
 	p.Removes = []string{"the old certificate (serial " + p.Old.Serial + ") and its key, once the new pair has signed and verified"}
 	p.Asks = []string{"your passcode", "to take the card out and put it back in", "your passcode again"}

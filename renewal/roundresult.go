@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/rxguard/rxguard/guard"
 )
@@ -33,7 +34,8 @@ func (c CardResult) settled() bool { return c.Outcome == Completed || c.leftAlon
 func (c CardResult) leftAlone() bool { return c.Outcome == NotNeeded || c.Outcome == WrongCard }
 
 // String says which cards were renewed, which were left alone and why, and what is
-// still to be done.
+// still to be done. Control characters in what a card or a reader is called are shown
+// as U+FFFD.
 func (r RoundResult) String() string {
 	var b strings.Builder
 	for _, part := range []struct {
@@ -82,7 +84,18 @@ func nameCard(label, serial, reader string) string {
 	if reader != "" {
 		s += ", in " + reader
 	}
-	return s
+	return oneLine(s)
+}
+
+// oneLine keeps what a card, its module or a reader says of itself from looking like a
+// line of ours, or doing something to a terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // RoundError is a Round after which something is still to be done: the result, and
