@@ -88,6 +88,28 @@ func TestWithoutWishesARequestIsPlain(t *testing.T) {
 	}
 }
 
+func TestAWishThatIsNoneIsToldBeforeTheCardIsTouched(t *testing.T) {
+	for says, wish := range map[string]Attributes{
+		"Attributes.KeyBits is 1024; wanted 2048, 3072 or 4096, or 0": {KeyBits: 1024},
+		"Attributes.KeyBits is -1;":                                   {KeyBits: -1},
+		"Attributes.Signature is ECDSA-SHA256; wanted RSASSA-PKCS1-v1_5 with SHA-256, SHA-384 or SHA-512, or 0": {Signature: x509.ECDSAWithSHA256},
+		"Attributes.Signature is SHA1-RSA;": {Signature: x509.SHA1WithRSA},
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			res, err := w.renewAt(t, &wishing{authority: w.ca, wishes: func() (Attributes, error) { return wish, nil }}, nil)
+			ends(t, res, err, Resumable, says, "The card was not changed.")
+			var e *EnrolError
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, Malformed, e.Kind)
+			assert.Empty(t, w.ops(changes...))
+			assert.Nil(t, w.hold())
+			w.oldAlone()
+			w.mustRenew()
+		})
+	}
+}
+
 func TestAWishThatNoCardFulfilsIsToldBeforeTheCardIsTouched(t *testing.T) {
 	for name, x := range map[string]struct {
 		err  error

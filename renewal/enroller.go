@@ -72,8 +72,9 @@ type Request struct {
 	// ID is the idempotency key: of the renewal, 32 hexadecimal digits, the same in each
 	// repetition, and of no other renewal. It is random and tells nothing of the card.
 	ID string
-	// CSR is a PKCS #10 request (RFC 2986) in DER, signed by the new key with SHA-256,
-	// without attributes. The same bytes in each repetition.
+	// CSR is a PKCS #10 request (RFC 2986) in DER, signed by the new key: with SHA-256 and
+	// without attributes, unless the Enroller is an Attributer whose authority wished for
+	// something else. The same bytes in each repetition.
 	CSR []byte
 	// Current is the signing certificate that is renewed; nil where the card no longer
 	// shows it. Its key signs nothing.
