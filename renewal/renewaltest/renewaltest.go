@@ -86,6 +86,8 @@ var sentences = []sentence{
 	{"Enrol says Unreachable of an authority that is not there", nil, unreachable},
 	{"Probe has nothing requested or issued", isProber, probes},
 	{"Probe ends as Enrol does", isProber, probeEnds},
+	{"Attributes has nothing requested or issued, and wishes for what a card can do", isAttributer, wishes},
+	{"Attributes ends as Enrol does", isAttributer, wishesEnd},
 	{"Confirm may come again, with another proof", isConfirmer, confirms},
 	{"Confirm says Rejected of a proof by another key", isConfirmer, rejectsProof},
 	{"Confirm ends as Enrol does", isConfirmer, confirmEnds},

@@ -5,7 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -30,9 +33,22 @@ import (
 // the method, and is given what the method would have answered.
 type faulty struct {
 	channel
+	wished  renewal.Attributes // by the authority
 	enrol   func(ctx context.Context, t *renewal.Transport, r renewal.Request, a renewal.Answer, err error) (renewal.Answer, error)
 	probe   func(ctx context.Context, t *renewal.Transport, err error) error
+	wishes  func(w renewal.Attributes, err error) (renewal.Attributes, error)
 	confirm func(r renewal.Request, cert []byte, p renewal.Proof, err error) error
+}
+
+func (f *faulty) Attributes(ctx context.Context, _ *renewal.Transport) (renewal.Attributes, error) {
+	w, err := f.wished, f.channel.Probe(ctx, nil)
+	if err != nil {
+		w = renewal.Attributes{}
+	}
+	if f.wishes != nil {
+		return f.wishes(w, err)
+	}
+	return w, err
 }
 
 func (f *faulty) Enrol(ctx context.Context, t *renewal.Transport, r renewal.Request) (renewal.Answer, error) {
@@ -96,6 +112,22 @@ func TestAnEnrollerInMemoryKeepsTheContract(t *testing.T) {
 		}
 		renewaltest.Run(t, c)
 	})
+	t.Run("one whose authority wants more of requests", func(t *testing.T) {
+		usage := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Critical: true, Value: []byte{3, 2, 6, 0x40}}
+		renewaltest.Run(t, config(t, func(f *faulty) {
+			f.wished = renewal.Attributes{KeyBits: 3072, Signature: x509.SHA384WithRSA, Extensions: []pkix.Extension{usage}}
+			f.enrol = func(_ context.Context, _ *renewal.Transport, r renewal.Request, a renewal.Answer, err error) (renewal.Answer, error) {
+				csr, perr := x509.ParseCertificateRequest(r.CSR)
+				if perr != nil || err != nil {
+					return a, err
+				}
+				assert.Equal(t, 384, csr.PublicKey.(*rsa.PublicKey).Size())
+				assert.Equal(t, x509.SHA384WithRSA, csr.SignatureAlgorithm)
+				assert.Equal(t, []pkix.Extension{usage}, csr.Extensions)
+				return a, nil
+			}
+		}))
+	})
 	t.Run("one whose authority decides later", func(t *testing.T) {
 		c := config(t, func(f *faulty) {
 			f.enrol = func(_ context.Context, _ *renewal.Transport, r renewal.Request, a renewal.Answer, err error) (renewal.Answer, error) {
@@ -124,6 +156,8 @@ const (
 	unreachable     = "Enrol says Unreachable of an authority that is not there"
 	probes          = "Probe has nothing requested or issued"
 	probeEnds       = "Probe ends as Enrol does"
+	wishing         = "Attributes has nothing requested or issued, and wishes for what a card can do"
+	wishingEnds     = "Attributes ends as Enrol does"
 	confirmAgain    = "Confirm may come again, with another proof"
 	confirmStranger = "Confirm says Rejected of a proof by another key"
 	confirmEnds     = "Confirm ends as Enrol does"
@@ -132,7 +166,7 @@ const (
 
 var all = []string{
 	answers, repeats, atOnce, brokenOff, untouched, rejects, endedBefore, endedWithin, unreachable,
-	probes, probeEnds, confirmAgain, confirmStranger, confirmEnds, transports,
+	probes, probeEnds, wishing, wishingEnds, confirmAgain, confirmStranger, confirmEnds, transports,
 }
 
 // broken lists the sentences that an error of Check begins with.
@@ -409,6 +443,24 @@ func TestAnEnrollerThatBreaksTheContractIsFound(t *testing.T) {
 		{"a probe says yes whatever is there", func(f *faulty) {
 			f.probe = func(context.Context, *renewal.Transport, error) error { return nil }
 		}, "succeeded; wanted a *renewal.EnrolError of kind Unreachable", []string{probeEnds}, false},
+		{"a question about requests enrols", func(f *faulty) {
+			f.wishes = func(w renewal.Attributes, err error) (renewal.Attributes, error) {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.issued[rand.Text()] = []byte("a certificate")
+				return w, err
+			}
+		}, "the Attributes had 2 certificates issued; wanted none", []string{wishing}, false},
+		{"a question about requests fails", func(f *faulty) {
+			f.wishes = func(w renewal.Attributes, err error) (renewal.Attributes, error) { return w, errors.Join(err, other) }
+		}, "the Attributes of an authority that answers", []string{wishing}, false},
+		{"a key is wanted that no card makes", func(f *faulty) { f.wished.KeyBits = 1024 },
+			"Attributes.KeyBits is 1024; wanted 2048, 3072 or 4096", []string{wishing}, false},
+		{"a signature is wanted that no card makes", func(f *faulty) { f.wished.Signature = x509.ECDSAWithSHA256 },
+			"Attributes.Signature is ECDSA-SHA256; wanted RSASSA-PKCS1-v1_5", []string{wishing}, false},
+		{"there are no wishes whatever is there", func(f *faulty) {
+			f.wishes = func(w renewal.Attributes, err error) (renewal.Attributes, error) { return w, nil }
+		}, "succeeded; wanted a *renewal.EnrolError of kind Unreachable", []string{wishingEnds}, false},
 		{"a proof is taken once", func(f *faulty) {
 			seen := map[string]bool{}
 			f.confirm = func(r renewal.Request, _ []byte, _ renewal.Proof, err error) error {

@@ -24,6 +24,9 @@ type suite struct {
 	made    renewal.Enroller
 	keys    func(bits int) (*rsa.PrivateKey, error)
 
+	learnt sync.Once
+	wishes renewal.Attributes // of an Attributer
+
 	mu   sync.Mutex
 	late []string // calls after whose end their Transport was used
 }
@@ -118,12 +121,13 @@ type order struct {
 
 // order makes a request as package renewal does.
 func (s *suite) order() (*order, error) {
-	key, err := s.keys(2048)
+	w := s.wished()
+	key, err := s.keys(w.KeyBits)
 	if err != nil {
 		return nil, err
 	}
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		RawSubject: s.subject, SignatureAlgorithm: x509.SHA256WithRSA,
+		RawSubject: s.subject, SignatureAlgorithm: w.Signature, ExtraExtensions: w.Extensions,
 	}, key)
 	if err != nil {
 		return nil, err
