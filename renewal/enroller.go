@@ -44,6 +44,8 @@ import (
 // going on may help against. An Enroller does not try again by itself, but for what
 // the authority's protocol wants.
 //
+// It may be a Prober, an Attributer and a Confirmer too, and is then asked as they say.
+//
 // One Enroller serves the renewals of several cards at once: its methods may be called
 // from several goroutines.
 type Enroller interface {
