@@ -181,6 +181,7 @@ func parseJournal(path string, b []byte) ([]JournalEntry, int64, error) {
 		return nil, 0, &JournalError{Path: path, Problem: fmt.Sprintf("is longer than %d bytes%s", maxJournal, wayOut)}
 	}
 	var out []JournalEntry
+	var p *progress // of the last renewal in out
 	var size int64
 	for len(b) > 0 {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
@@ -191,7 +192,7 @@ func parseJournal(path string, b []byte) ([]JournalEntry, int64, error) {
 		}
 		e, err := parseEntry(line)
 		if err == nil {
-			err = follows(out, e)
+			err = follows(out, p, e)
 		}
 		if err != nil {
 			problem := "is damaged or was edited" + wayOut
@@ -200,7 +201,7 @@ func parseJournal(path string, b []byte) ([]JournalEntry, int64, error) {
 			}
 			return nil, 0, &JournalError{Path: path, Line: len(out) + 1, Problem: problem, Err: err}
 		}
-		out = append(out, e)
+		out, p = append(out, e), p.with(e)
 		size += int64(len(line)) + 1
 		b = rest
 	}
@@ -243,11 +244,9 @@ func sumOf(e JournalEntry) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// follows tells whether an entry can come after the others: lines are numbered,
-// one renewal follows the other, and no step is done twice.
-func follows(before []JournalEntry, e JournalEntry) error {
-	j := &journal{entries: before}
-	p := j.last()
+// follows tells whether an entry can come after the others, of which p is the last
+// renewal: lines are numbered, one renewal follows the other, and no step is done twice.
+func follows(before []JournalEntry, p *progress, e JournalEntry) error {
 	switch {
 	case e.Version != journalVersion:
 		return fmt.Errorf("its form is %d, wanted %d", e.Version, journalVersion)
@@ -292,7 +291,7 @@ func (j *journal) add(e JournalEntry) error {
 	e.Sum = sumOf(e)
 	b, err := json.Marshal(e)
 	if err == nil {
-		err = follows(j.entries, e)
+		err = follows(j.entries, j.last(), e)
 	}
 	if err != nil {
 		return &JournalError{Path: j.path, Line: e.Seq, Problem: "was not written", Err: err}
@@ -355,27 +354,36 @@ func (j *journal) last() *progress {
 	if first < 0 {
 		return nil
 	}
-	plan := j.entries[first]
-	p := &progress{id: plan.Renewal, plan: plan, begun: map[Step]bool{}, done: map[Step]bool{}}
+	var p *progress
 	for _, e := range j.entries[first:] {
-		switch e.Act {
-		case Intent:
-			p.begun[e.Step] = true
-		case Done:
-			p.begun[e.Step], p.done[e.Step] = true, true
-		}
-		switch {
-		case e.Step == StepRequest && e.Act == Done:
-			p.csr = e.CSR
-		case e.Step == StepEnrol && e.Act == Done:
-			p.cert = e.Certificate
-		case e.Step == StepEnrol && e.Act == Note:
-			p.askFrom, p.answered = e.AskFrom, !e.AskFrom.IsZero()
-		case e.Step == StepRetire && e.Act == Note:
-			p.keptKey = true
-		case e.Step == StepGivenUp:
-			p.givenUp, p.why = true, e.Text
-		}
+		p = p.with(e)
+	}
+	return p
+}
+
+// with is what is known after one entry more. A plan begins anew; everything else is
+// added to p.
+func (p *progress) with(e JournalEntry) *progress {
+	if e.Step == StepPlanned {
+		p = &progress{id: e.Renewal, plan: e, begun: map[Step]bool{}, done: map[Step]bool{}}
+	}
+	switch e.Act {
+	case Intent:
+		p.begun[e.Step] = true
+	case Done:
+		p.begun[e.Step], p.done[e.Step] = true, true
+	}
+	switch {
+	case e.Step == StepRequest && e.Act == Done:
+		p.csr = e.CSR
+	case e.Step == StepEnrol && e.Act == Done:
+		p.cert = e.Certificate
+	case e.Step == StepEnrol && e.Act == Note:
+		p.askFrom, p.answered = e.AskFrom, !e.AskFrom.IsZero()
+	case e.Step == StepRetire && e.Act == Note:
+		p.keptKey = true
+	case e.Step == StepGivenUp:
+		p.givenUp, p.why = true, e.Text
 	}
 	p.finished = p.done[StepDone] || p.done[StepGivenUp]
 	return p

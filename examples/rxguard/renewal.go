@@ -215,7 +215,9 @@ func readJournalNow(file string) (*journalReport, error) {
 			about := c.Info()
 			last.New = &about
 		}
-		last.Standing, _ = renewal.StandingOf(entries[:i+1])
+		if i+1 == len(entries) || entries[i+1].Step == renewal.StepPlanned { // its last line
+			last.Standing, _ = renewal.StandingOf(entries[:i+1])
+		}
 	}
 	return r, nil
 }
