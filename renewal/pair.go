@@ -95,7 +95,8 @@ func (r *run) consent(ctx context.Context, p Plan) error {
 	if r.yes {
 		return nil
 	}
-	if r.c.Replace == nil {
+	// The renewal may have been begun by a Renewer of another Config.
+	if _, canAsk := r.c.Enroller.(Prober); r.c.Replace == nil || !canAsk {
 		return errNotReplaced
 	}
 	yes, err := card.Ask(ctx, func() (bool, error) { return r.c.Replace(ctx, p) }, nil)

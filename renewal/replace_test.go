@@ -226,13 +226,15 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 		name    string
 		until   string // point at which it stopped
 		no      bool   // by a no of the second run, instead of Abandon
+		mute    bool   // the second run's authority cannot be asked whether it answers
 		outcome Outcome
 		old     bool // the old pair is there
 	}{
-		{"before the old pair was given up", "after replace intent", false, ReseatCard, true},
-		{"by a no before the old pair was given up", "after replace intent", true, NotOffered, true},
-		{"when the old pair was given up", "after replace done", false, GivenUp, false},
-		{"with the new certificate on the card", "after write done", false, ReseatCard, false},
+		{"before the old pair was given up", "after replace intent", false, false, ReseatCard, true},
+		{"by a no before the old pair was given up", "after replace intent", true, false, NotOffered, true},
+		{"by an authority that cannot be asked", "after replace intent", false, true, NotOffered, true},
+		{"when the old pair was given up", "after replace done", false, false, GivenUp, false},
+		{"with the new certificate on the card", "after write done", false, false, ReseatCard, false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := newWorld(t, withoutRoom)
@@ -240,9 +242,12 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 			_, err := w.replacer(ca, &yes{says: true}, crashAt(x.until)).Renew(t.Context(), nil)
 			require.Error(t, err)
 			var res Result
-			if x.no {
+			switch {
+			case x.no:
 				res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
-			} else {
+			case x.mute:
+				res, err = w.replacer(w.ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+			default:
 				res, err = w.replacer(ca, &yes{}, nil).Abandon(t.Context())
 			}
 			assert.Equal(t, x.outcome, res.Outcome, "%s: %v", res.Text, err)
