@@ -77,8 +77,8 @@ func (r *Renewer) Plan(ctx context.Context) (Plan, error) {
 	if err := r.lookAtClock(); err != nil {
 		return Plan{}, err
 	}
-	p, err := r.planned(ctx, v, j.last(), hold)
-	if ctx.Err() != nil {
+	p, _ := r.planned(ctx, v, j.last(), hold)
+	if err := ctx.Err(); err != nil {
 		return Plan{}, err
 	}
 	return p, nil

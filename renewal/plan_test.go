@@ -204,12 +204,14 @@ func TestAPlanAsksWhetherTheAuthorityAnswers(t *testing.T) {
 
 func TestAPlanThatIsStoppedIsNone(t *testing.T) {
 	w := newWorld(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	ca := &reachable{authority: w.ca, probe: func(*Transport) error { cancel(); return ctx.Err() }}
-	r, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: ca, AsOf: w.clock})
-	require.NoError(t, err)
-	_, err = r.Plan(ctx)
-	assert.ErrorIs(t, err, context.Canceled)
+	for _, answer := range []error{context.Canceled, nil, &EnrolError{Kind: Unreachable}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ca := &reachable{authority: w.ca, probe: func(*Transport) error { cancel(); return answer }}
+		r, err := New(Config{Card: w.card, Guard: w.g, Recorder: w.rec, Enroller: ca, AsOf: w.clock})
+		require.NoError(t, err)
+		_, err = r.Plan(ctx)
+		assert.ErrorIs(t, err, context.Canceled, "the authority said %v", answer)
+	}
 }
 
 func TestWaysOutAreInTheWordsOfTheNotice(t *testing.T) {
