@@ -60,11 +60,13 @@ func (r *run) ends(err error) *giveUp {
 	var up *giveUp
 	var ee *EnrolError
 	switch {
+	case errors.As(err, &up) && up.why == whyNotYetValid && r.replaced(): // it may be later
+		return nil
 	case errors.As(err, &up):
 		return up
-	case r.p.begun[StepSwitch], r.p.done[StepReplace]: // it can only be finished
+	case r.onlyOn():
 		return nil
-	case card.IsKind(err, card.Full):
+	case isFull(err):
 		return &giveUp{whyFull, err}
 	case cannot(err):
 		return &giveUp{whyCannot, err}
@@ -75,6 +77,9 @@ func (r *run) ends(err error) *giveUp {
 	}
 	return nil
 }
+
+// onlyOn tells whether the renewal can only be finished: of the old pair something is gone.
+func (r *run) onlyOn() bool { return r.p.begun[StepSwitch] || r.replaced() }
 
 // pendingError says that the authority wants to be asked later.
 type pendingError struct{ until time.Time }
@@ -110,14 +115,30 @@ func (r *run) stopped(cause error) (Result, error) {
 	if begun || errors.As(cause, new(*card.Error)) {
 		more = more[1:]
 	}
-	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+advice(cause), noticed(r.judge(), waysOn(cause, begun), more...)...)
+	next, ways := advice(cause), waysOn(cause, begun)
+	// What is said of a card's refusal elsewhere, that nothing was removed, is not so here.
+	if begun && r.onlyOn() && (cannot(cause) || isFull(cause)) {
+		next, ways = "The card did not do what is left to be done. Contact your Registration Authority.", []advisory.Remedy{askRA, again, askIT, usePaper}
+	}
+	res := r.result(Resumable, "The renewal did not begin. The card was not changed. "+next, noticed(r.judge(), ways, more...)...)
 	if begun {
-		res.Text = "The renewal stopped before it was finished. " + atStep(res.Step) + " " + advice(cause)
+		res.Text = "The renewal stopped before it was finished. " + atStep(res.Step) + " " + next
 		if h, err := r.dir.Hold(r.v.names...); h != nil || err != nil {
-			res.Text += " Nothing is lost. The card cannot sign until its renewal is finished or given up."
+			res.Text += r.untilWhen()
 		}
 	}
 	return ended(res, cause)
+}
+
+// untilWhen says how long the card signs nothing.
+func (r *run) untilWhen() string {
+	switch {
+	case r.replaced():
+		return " The card cannot sign until its renewal is finished, or until your Registration Authority has renewed it."
+	case r.p.begun[StepSwitch]:
+		return " Nothing is lost. The card cannot sign until its renewal is finished."
+	}
+	return " Nothing is lost. The card cannot sign until its renewal is finished or given up."
 }
 
 func (r *run) pending(until time.Time) (Result, error) {

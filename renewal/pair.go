@@ -62,6 +62,7 @@ func never(error) bool { return false }
 func cannot(err error) bool {
 	return card.IsKind(err, card.Unsupported) || card.IsKind(err, card.ReadOnly)
 }
+func isFull(err error) bool { return card.IsKind(err, card.Full) }
 
 // makeKey makes the new pair in a container of its own, or adopts the one that an
 // earlier run made. Half a pair, from a card that lost power, is made anew.
@@ -131,14 +132,26 @@ func (r *run) replaceKey(ctx context.Context) error {
 		}
 	}
 	spec := card.KeySpec{ID: r.p.plan.NewID, Label: r.p.plan.NewLabel, Bits: r.wished().KeyBits, Over: true}
-	if _, err := r.v.s.Generate(context.WithoutCancel(ctx), spec); err != nil {
+	_, err := r.v.s.Generate(context.WithoutCancel(ctx), spec)
+	// Also after a failure: whether the old pair is still there decides about the end.
+	if lerr := r.v.look(context.WithoutCancel(ctx)); lerr != nil {
+		return lerr
+	}
+	if err != nil {
 		return err
 	}
-	if err := r.v.look(ctx); err != nil {
-		return err
-	}
-	_, err := r.newKey(ctx)
+	_, err = r.newKey(ctx)
 	return err
+}
+
+// replaced tells whether the old pair was given up for the new one: there is nothing to
+// go back to.
+func (r *run) replaced() bool {
+	if !r.p.begun[StepReplace] || r.p.done[StepReplace] || r.oldCertificate() == nil {
+		return r.p.begun[StepReplace]
+	}
+	_, err := r.newKey(context.Background())
+	return err == nil
 }
 
 // keyDigest names a public key: SHA-256 of its SubjectPublicKeyInfo (RFC 5280 4.1.2.7).

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,7 @@ import (
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/guard/advisory"
 	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -54,6 +56,17 @@ func (w *world) replacer(e Enroller, y *yes, crash func(string) error) *Renewer 
 		r.crash = crash
 	}
 	return r
+}
+
+// newKeys makes others than those of the card.
+func newKeys(t *testing.T) func(int) (*rsa.PrivateKey, error) {
+	t.Helper()
+	keys := testcard.CachedKeys()
+	for range 2 {
+		_, err := keys(2048)
+		require.NoError(t, err)
+	}
+	return keys
 }
 
 // replaced asserts that a new pair is in the container of the old one.
@@ -198,11 +211,7 @@ func TestTheOnlyPairStaysUntilTheMomentOfTheNewKey(t *testing.T) {
 func TestACardPulledWhileItsOnlyPairIsReplacedIsGoneOnWith(t *testing.T) {
 	w := newWorld(t, withoutRoom)
 	ca, y := &reachable{authority: w.ca}, &yes{says: true}
-	keys := testcard.CachedKeys()
-	for range 2 { // those of the card
-		_, err := keys(2048)
-		require.NoError(t, err)
-	}
+	keys := newKeys(t)
 	w.sim.MakeKeys(func(bits int) (*rsa.PrivateKey, error) {
 		w.sim.Remove() // the old pair is gone, the new one is not there yet
 		return keys(bits)
@@ -310,12 +319,87 @@ func TestWhatTheAuthoritySaysAfterTheOldPairIsGoneIsNoEnd(t *testing.T) {
 	ca := &reachable{authority: w.ca}
 	w.ca.answer = func(int, Request) (Answer, error) { return Answer{}, &EnrolError{Kind: Rejected, Status: 400} }
 	res, err := w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
-	ends(t, res, err, Resumable, "said no")
+	ends(t, res, err, Resumable, "said no", "until your Registration Authority has renewed it")
+	assert.NotContains(t, res.Text, "given up")
 	assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
 	w.ca.answer = nil
 	res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
 	require.NoError(t, err)
 	assert.Equal(t, ReseatCard, res.Outcome)
+	w.replaced()
+}
+
+// A card that gave up its old pair and then made no new one is not told of as one that
+// kept it, and is renewed when it can.
+func TestACardThatMakesNoKeyAfterItsOnlyPairIsGoneIsGoneOnWith(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		err  error
+	}{
+		{"it says that it cannot", card.Errorf(card.Unsupported, "generate", "a key of this kind")},
+		{"it says that it is full", card.Errorf(card.Full, "generate", "no memory")},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld(t, withoutRoom)
+			ca := &reachable{authority: w.ca}
+			w.sim.MakeKeys(func(int) (*rsa.PrivateKey, error) { return nil, x.err })
+			res, err := w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+			e := ends(t, res, err, Resumable, "until your Registration Authority has renewed it")
+			require.ErrorIs(t, e, x.err)
+			require.Empty(t, w.onCard())
+			for _, s := range []string{"untouched", "nothing was removed", "still on the card", "given up", "Nothing is lost"} {
+				assert.NotContains(t, res.Text, s)
+			}
+			assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
+			require.Equal(t, state.Renewing, w.hold().Phase)
+
+			w.sim.MakeKeys(newKeys(t))
+			res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
+			require.NoError(t, err)
+			assert.Equal(t, ReseatCard, res.Outcome, res.Text)
+			w.replaced()
+		})
+	}
+}
+
+// After a card lost power between its two pairs, no word of the authority's is an end.
+func TestAnAuthorityThatRefusesACardBetweenTwoPairsIsAskedAgain(t *testing.T) {
+	w := newWorld(t, withoutRoom)
+	ca := &reachable{authority: w.ca}
+	w.sim.MakeKeys(func(int) (*rsa.PrivateKey, error) {
+		w.sim.Remove()
+		return nil, errCrash
+	})
+	res, err := w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+	ends(t, res, err, Resumable)
+	w.sim.MakeKeys(newKeys(t))
+	w.sim.Insert()
+	w.see(func(s guard.Snapshot) bool { return !errors.Is(s.Err, guard.ErrNoCard) })
+	res, err = w.replacer(refusingWishes{ca}, &yes{}, nil).Renew(t.Context(), nil)
+	ends(t, res, err, Resumable, "said no", "until your Registration Authority has renewed it")
+	res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, ReseatCard, res.Outcome, res.Text)
+	w.replaced()
+}
+
+// refusingWishes is an authority that answers, and refuses to say what it wishes for.
+type refusingWishes struct{ *reachable }
+
+func (refusingWishes) Attributes(context.Context, *Transport) (Attributes, error) {
+	return Attributes{}, &EnrolError{Kind: Rejected, Status: 403}
+}
+
+func TestACertificateThatIsNotYetValidIsAskedForAgainWhereTheOldPairIsGone(t *testing.T) {
+	w := newWorld(t, withoutRoom)
+	ca := &reachable{authority: w.ca}
+	w.ca.order = func(_ *testcard.Profile, _ *any, o *testcard.IssueOptions) { o.NotBefore = theTime.Add(time.Hour) }
+	res, err := w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+	ends(t, res, err, Resumable, "not valid yet")
+	w.now = theTime.Add(2 * time.Hour)
+	res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, ReseatCard, res.Outcome, res.Text)
 	w.replaced()
 }
 

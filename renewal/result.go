@@ -218,9 +218,12 @@ func advice(err error) string {
 	var ce *card.Error
 	var ee *EnrolError
 	var je *JournalError
+	var up *giveUp
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "It was stopped on request."
+	case errors.As(err, &up):
+		return whyText[up.why] + " Try again later, or contact your local IT support."
 	case errors.Is(err, syscall.ENOSPC):
 		return "This computer's disk is full. Make room, or contact your local IT support."
 	case errors.As(err, &je), errors.Is(err, syscall.EROFS):
