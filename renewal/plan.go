@@ -174,6 +174,7 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		return p
 	case last != nil && !last.finished:
 		return no(ReseatCard, "This card was renewed. Take it out and put it back in.", reseat)
+	case last != nil && last.givenUp && last.replaces() && v.serr != nil: // a re-seat ends no hold on it
 	case hold != nil && hold.Phase == state.Reseat:
 		return no(ReseatCard, textReseat, reseat)
 	}

@@ -274,6 +274,10 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 				assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
 				res, err = w.renewer().Finish(t.Context(), w.signer())
 				ends(t, res, err, Refusal, "cannot sign as it is")
+				// Nobody is sent to the reader again and again.
+				res, err = w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+				ends(t, res, err, Refusal, "to sign prescriptions with")
+				assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
 			default:
 				res, err = w.renewer().Finish(t.Context(), w.signer())
 				require.NoError(t, err)
