@@ -2,6 +2,7 @@ package renewal
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"os"
@@ -375,6 +376,29 @@ func TestACardThatTheServiceRefusesDoesNotStopTheOthers(t *testing.T) {
 	assert.Equal(t, Pending, res.Cards[1].Outcome)
 	assert.Equal(t, 3, c.ca.asked(), "not before the authority's time")
 	assert.NotContains(t, c.prompts(), "p renew")
+}
+
+// An authority that answers, and does not know one of the cards, knows the others.
+func TestACardThatTheServiceDoesNotKnowDoesNotStopTheOthers(t *testing.T) {
+	c := newCounter(t)
+	c.affected("a", "b")
+	var unknown *x509.Certificate
+	c.enrol = &reachable{authority: c.ca, probe: func(tr *Transport) error {
+		as := tr.AuthenticatesAs()
+		if unknown == nil {
+			unknown = as // the first card
+		}
+		if as == nil || !as.Equal(unknown) {
+			return nil
+		}
+		return &EnrolError{Kind: Rejected, Status: 403}
+	}}
+	c.readers("a", "b")
+	res, err := c.round().Run(t.Context())
+	require.Error(t, err)
+	assert.Equal(t, []string{"a in reader 1: resumable", "b in reader 2: completed"}, told(res))
+	assert.Empty(t, res.Stopped)
+	assert.Equal(t, advisory.RegistrationAuthority, res.Cards[0].Remedies[0].Kind)
 }
 
 func TestACardThatCannotBeRenewedHereIsNamedAndTheRoundGoesOn(t *testing.T) {

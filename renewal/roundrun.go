@@ -214,11 +214,14 @@ func (r *roundRun) reseat(c *roundCard, s Seat, renewed Result) (Result, error) 
 func stopsAll(ctx context.Context, res Result, err error) error {
 	var e *Error
 	var ce *card.Error
+	var ee *EnrolError
 	switch {
 	case err == nil, !errors.As(err, &e) || e.Err == nil:
 		return nil
 	case ctx.Err() != nil, card.IsKind(err, card.Wedged):
 		return err
+	case errors.As(err, &ee) && (ee.Kind == Rejected || ee.Kind == WrongCertificate), errors.As(err, new(*giveUp)):
+		return nil // of this card's request or certificate
 	case res.Outcome == Resumable && !errors.As(err, &ce):
 		return err // of the service, the record, the journal or the machine's folder
 	}
