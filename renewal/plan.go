@@ -205,7 +205,7 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		return last != nil && last.givenUp && last.why == why && last.plan.OldCertificate == p.Old.SHA256
 	}
 	_, canAsk := r.c.Enroller.(Prober)
-	noRoom := v.info.Room == 0 || given(whyFull)
+	noRoom := v.info.Room == 0 || given(whyFull) || last != nil && last.replaces() && given(last.why)
 	switch {
 	case !affected:
 		return no(NotNeeded, textNotNeeded)

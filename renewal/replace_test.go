@@ -433,6 +433,24 @@ func TestACardThatIsFoundFullMayBeRenewedOverItsOldPairNextTime(t *testing.T) {
 	plan, err = w.replacer(ca, y, nil).Plan(t.Context())
 	require.NoError(t, err)
 	assert.True(t, plan.Outcome == Ready && plan.Destructive)
+
+	// A no, or giving the renewal up, does not make it roomier.
+	for _, end := range []func() (Result, error){
+		func() (Result, error) { return w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil) },
+		func() (Result, error) { return w.renewer().Abandon(t.Context()) },
+	} {
+		_, err = w.replacer(ca, y, crashAt("after replace intent")).Renew(t.Context(), nil)
+		require.Error(t, err)
+		_, _ = end()
+		w.oldAlone()
+		w.reseat()
+		_, err = w.renewer().Finish(t.Context(), w.signer())
+		require.NoError(t, err)
+		plan, err = w.replacer(ca, y, nil).Plan(t.Context())
+		require.NoError(t, err)
+		assert.True(t, plan.Outcome == Ready && plan.Destructive, plan.Text)
+	}
+	y.asked = 0
 	res, err = w.replacer(ca, y, nil).Renew(t.Context(), nil)
 	require.NoError(t, err)
 	assert.Equal(t, ReseatCard, res.Outcome)
