@@ -60,7 +60,7 @@ func (r *run) ends(err error) *giveUp {
 	var up *giveUp
 	var ee *EnrolError
 	switch {
-	case errors.As(err, &up) && up.why == whyNotYetValid && r.replaced(): // it may be later
+	case errors.As(err, &up) && r.replaced() && (up.why == whyNotYetValid || errors.As(err, new(*guard.Undecided))): // it may be later
 		return nil
 	case errors.As(err, &up):
 		return up
@@ -264,17 +264,16 @@ func (r *run) signsWithout(id []byte) bool {
 
 var (
 	errNothingBegun = errors.New("renewal: no renewal of this card is under way")
-	errPastSwitch   = errors.New("renewal: the old certificate is being removed or was; the renewal can only be finished")
+	errPastSwitch   = errors.New("renewal: the old pair is being removed or was; the renewal can only be finished")
 )
 
-// Abandon gives up the unfinished renewal of the card in the reader, until the old
-// certificate is about to be removed. What was made is removed, and the card signs
+// Abandon gives up the unfinished renewal of the card in the reader, until the old pair
+// is about to be removed. What was made is removed, and the card signs
 // again, with its old certificate and judged as ever, once it was re-seated: the
 // outcome is then ReseatCard, or GivenUp where the card was not touched yet, and
 // the error nil. It asks for the passcode where something is to be removed. Every
-// other end is an *Error; one with the outcome GivenUp is of a card whose old pair had
-// been given up for the new one already, and which the Registration Authority must
-// renew.
+// other end is an *Error; Refusal where the renewal can only go on, or the card be
+// renewed in person.
 func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 	run, leave, err := r.enter(ctx)
 	if err != nil {
@@ -298,6 +297,9 @@ func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 		if err := run.login(ctx); err != nil {
 			return run.stopped(err)
 		}
+	}
+	if !p.givenUp && run.replaced() && !run.changed() {
+		return ended(run.result(Refusal, "This renewal can only go on: the old key was given up for the new one.", again, askRA), errPastSwitch)
 	}
 	return run.giveUp(ctx, up)
 }

@@ -7,8 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/rxguard/rxguard/guard"
 	"github.com/rxguard/rxguard/internal/card"
@@ -210,7 +213,7 @@ func (r *run) request(ctx context.Context) ([]byte, error) {
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		RawSubject:         r.v.auth.Certificate.X509().RawSubject,
 		SignatureAlgorithm: w.Signature,
-		ExtraExtensions:    w.Extensions,
+		ExtraExtensions:    withNames(w.Extensions, r.v.auth.Certificate.X509()),
 	}, k)
 	if err != nil {
 		return nil, err
@@ -223,6 +226,19 @@ func (r *run) request(ctx context.Context) ([]byte, error) {
 		return nil, &card.Error{Kind: card.BadSignature, Op: "request", TriesLeft: -1, Err: err}
 	}
 	return csr, nil
+}
+
+// oidSubjectAltName is RFC 5280 4.2.1.6.
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// withNames adds the subjectAltName of the certificate that authenticates, where it has
+// one: a request has the same (RFC 7030 4.2.2).
+func withNames(list []pkix.Extension, c *x509.Certificate) []pkix.Extension {
+	is := func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) }
+	if i := slices.IndexFunc(c.Extensions, is); i >= 0 && !slices.ContainsFunc(list, is) {
+		list = append(slices.Clone(list), c.Extensions[i])
+	}
+	return list
 }
 
 // writeCertificate puts the certificate beside the new key and reads it back. What is

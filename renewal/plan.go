@@ -234,7 +234,7 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 		name += ","
 	}
 	p.Outcome, p.Text = Ready, name+" will get a new signing certificate."
-	p.Creates = []string{"a new RSA-2048 key pair in a container of its own", "a new signing certificate"}
+	p.Creates = []string{"a new RSA key pair in a container of its own", "a new signing certificate"}
 	p.Removes = []string{"the old certificate (serial " + p.Old.Serial + ") and its key, once the new pair has signed and verified"}
 	p.Asks = []string{"your passcode", "to take the card out and put it back in", "your passcode again"}
 	if v.signing.AlwaysAuthenticate {
@@ -242,7 +242,7 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	}
 	if p.Destructive = noRoom; noRoom {
 		p.Text += textDestructive
-		p.Creates[0] = "a new RSA-2048 key pair in the old one's place"
+		p.Creates[0] = "a new RSA key pair in the old one's place"
 		p.Removes[0] = "the old certificate (serial " + p.Old.Serial + ") and its key, before there is a new certificate"
 		p.Asks = slices.Insert(p.Asks, 1, askDestructive)
 	}

@@ -35,7 +35,7 @@ func TestAPlanChangesNothing(t *testing.T) {
 
 	// It says what will happen.
 	text := plan.String()
-	for _, s := range []string{"card one", "c0ffee", "makes: a new RSA-2048 key pair", "removes: the old certificate (serial " + plan.Old.Serial,
+	for _, s := range []string{"card one", "c0ffee", "makes: a new RSA key pair", "removes: the old certificate (serial " + plan.Old.Serial,
 		"asks: your passcode", "asks: to take the card out", "needs: the card stays", "about 3 minutes"} {
 		assert.Contains(t, text, s)
 	}

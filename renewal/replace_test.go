@@ -237,13 +237,10 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 		no      bool   // by a no of the second run, instead of Abandon
 		mute    bool   // the second run's authority cannot be asked whether it answers
 		outcome Outcome
-		old     bool // the old pair is there
 	}{
-		{"before the old pair was given up", "after replace intent", false, false, ReseatCard, true},
-		{"by a no before the old pair was given up", "after replace intent", true, false, NotOffered, true},
-		{"by an authority that cannot be asked", "after replace intent", false, true, NotOffered, true},
-		{"when the old pair was given up", "after replace done", false, false, GivenUp, false},
-		{"with the new certificate on the card", "after write done", false, false, ReseatCard, false},
+		{"before the old pair was given up", "after replace intent", false, false, ReseatCard},
+		{"by a no before the old pair was given up", "after replace intent", true, false, NotOffered},
+		{"by an authority that cannot be asked", "after replace intent", false, true, NotOffered},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			w := newWorld(t, withoutRoom)
@@ -262,29 +259,55 @@ func TestARenewalOverTheOldPairIsGivenUp(t *testing.T) {
 			assert.Equal(t, x.outcome, res.Outcome, "%s: %v", res.Text, err)
 			assert.Equal(t, x.outcome == ReseatCard, err == nil)
 			w.reseat()
-			switch {
-			case x.old:
-				w.oldAlone()
-				res, err = w.renewer().Finish(t.Context(), w.signer())
-				require.NoError(t, err)
-				assert.Equal(t, GivenUp, res.Outcome)
-				assert.True(t, w.refused().Has(guard.Affected))
-			case x.outcome == GivenUp:
-				assert.Contains(t, res.Text, "cannot sign now")
-				assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
-				res, err = w.renewer().Finish(t.Context(), w.signer())
-				ends(t, res, err, Refusal, "cannot sign as it is")
-				// Nobody is sent to the reader again and again.
-				res, err = w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
-				ends(t, res, err, Refusal, "to sign prescriptions with")
-				assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
-			default:
-				res, err = w.renewer().Finish(t.Context(), w.signer())
-				require.NoError(t, err)
-				w.mustSign()
-			}
+			w.oldAlone()
+			res, err = w.renewer().Finish(t.Context(), w.signer())
+			require.NoError(t, err)
+			assert.Equal(t, GivenUp, res.Outcome)
+			assert.True(t, w.refused().Has(guard.Affected))
 		})
 	}
+}
+
+// The certificate may be one write away: nobody ends with no pair by a press of a button.
+func TestARenewalWhoseOldPairIsGoneCanOnlyGoOn(t *testing.T) {
+	for _, until := range []string{"after replace done", "after enrol done", "after write done", "after prove done"} {
+		t.Run(until, func(t *testing.T) {
+			w := newWorld(t, withoutRoom)
+			ca := &reachable{authority: w.ca}
+			_, err := w.replacer(ca, &yes{says: true}, crashAt(until)).Renew(t.Context(), nil)
+			require.Error(t, err)
+			before := len(w.ops(changes...))
+			res, err := w.replacer(ca, &yes{}, nil).Abandon(t.Context())
+			e := ends(t, res, err, Refusal, "can only go on")
+			assert.ErrorIs(t, e, errPastSwitch)
+			assert.Len(t, w.ops(changes...), before)
+			res, err = w.replacer(ca, &yes{}, nil).Renew(t.Context(), nil)
+			require.NoError(t, err)
+			assert.Equal(t, ReseatCard, res.Outcome)
+			w.replaced()
+			w.reseat()
+			_, err = w.renewer().Finish(t.Context(), w.signer())
+			require.NoError(t, err)
+			w.mustSign()
+		})
+	}
+}
+
+func TestAnAuthorityThatIssuesAffectedCertificatesOverTheOnlyPairEndsAtTheRegistrationAuthority(t *testing.T) {
+	w := newWorld(t, withoutRoom)
+	ca := &reachable{authority: w.ca}
+	w.ca.order = func(_ *testcard.Profile, _ *any, o *testcard.IssueOptions) { o.NotBefore = issued }
+	res, err := w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+	ends(t, res, err, NotOffered, "affected by the same problem", "cannot sign now")
+	assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
+	assert.Empty(t, w.ops(testcard.OpWriteCertificate))
+	w.reseat()
+	res, err = w.renewer().Finish(t.Context(), w.signer())
+	ends(t, res, err, Refusal, "cannot sign as it is")
+	// Nobody is sent to the reader again and again.
+	res, err = w.replacer(ca, &yes{says: true}, nil).Renew(t.Context(), nil)
+	ends(t, res, err, Refusal, "to sign prescriptions with")
+	assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
 }
 
 func TestACardThatWasRenewedInPersonMeanwhileKeepsThatPair(t *testing.T) {

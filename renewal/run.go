@@ -72,16 +72,20 @@ func (r *run) notNow(ctx context.Context, plan Plan, cause error) (Result, error
 	case NotNeeded:
 		return res, nil
 	}
-	if cause != nil {
+	if res.Outcome == Resumable { // nothing was decided
 		return ended(res, cause)
 	}
-	if err := plan.Verdict.Err(); err != nil {
-		if rerr := r.record("", signing.EventRefused, plan.Verdict, ""); rerr != nil {
+	why := ""
+	if errors.Is(cause, errNotReplaced) {
+		why = whyNotReplaced
+	}
+	err := plan.Verdict.Err()
+	if err != nil {
+		if rerr := r.record("", signing.EventRefused, plan.Verdict, why); rerr != nil {
 			err = errors.Join(err, rerr)
 		}
-		return ended(res, err)
 	}
-	return ended(res, nil)
+	return ended(res, errors.Join(cause, err))
 }
 
 // run is one call on one card, under the card's renewal lock.

@@ -65,10 +65,13 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 	}
 	_, err := change(ctx, s, op, generating, func() (struct{}, error) {
 		var none struct{}
+		m := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}
+		if i, err := s.m.ctx.GetMechanismInfo(s.slot, m); spec.Over && err == nil && i.MaxKeySize > 0 && uint(spec.Bits) > i.MaxKeySize {
+			return none, card.Errorf(card.Unsupported, op, "RSA key of %d bits, expected at most the token's %d; nothing was removed", spec.Bits, i.MaxKeySize)
+		}
 		if err := s.clear(op, id, spec.Over); err != nil {
 			return none, err
 		}
-		m := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}
 		public, private := templates(id, label, spec.Bits)
 		_, _, err := s.m.ctx.GenerateKeyPair(s.h, m, public, private)
 		if is(err, pkcs11.CKR_TEMPLATE_INCONSISTENT, pkcs11.CKR_TEMPLATE_INCOMPLETE, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, pkcs11.CKR_ATTRIBUTE_READ_ONLY) {
@@ -104,15 +107,15 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 }
 
 // clear makes sure that nothing has a CKA_ID under which a pair is to be made. What is
-// there stops it, or goes when it is to be replaced: the certificate first, without
-// which the key signs nothing. A PIV slot is left to the card, which gives the old key
+// there stops it, or goes when it is to be replaced: the private key first, so that a
+// token that removes no keys loses nothing. A PIV slot is left to the card, which gives the old key
 // up only when it has made the new one (NIST SP 800-73-4 part 2, 3.3.2). It is called
 // in the session's turn.
 func (s *session) clear(op string, id []byte, over bool) error {
 	if over && s.m.piv {
 		return nil
 	}
-	for _, class := range []uint{pkcs11.CKO_CERTIFICATE, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY} {
+	for _, class := range []uint{pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_CERTIFICATE} {
 		hs, err := s.find(class, id)
 		if err != nil {
 			return err
