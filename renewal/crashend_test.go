@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,6 +30,9 @@ func (r *rig) secrets() {
 				r.violated("%s is in %s", n.name, where)
 			}
 		}
+		if inBase64(b, []byte(thePIN)) {
+			r.violated("the passcode in base64 is in %s", where)
+		}
 	}
 	require.NoError(r.t, filepath.WalkDir(r.dir.Path(), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
@@ -41,6 +45,25 @@ func (r *rig) secrets() {
 	b, err := json.Marshal(r.rec.entries)
 	require.NoError(r.t, err)
 	look("the decision record", b)
+}
+
+// inBase64 tells whether a secret is in something that may be base64, from whichever of
+// its characters it is decoded. What a short secret looks like there is in every other
+// certificate by chance.
+func inBase64(b, secret []byte) bool {
+	const other = "+/"
+	runs := bytes.FieldsFunc(b, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && !strings.ContainsRune(other, c)
+	})
+	for _, run := range runs {
+		for from := range min(4, len(run)) {
+			raw, err := base64.RawStdEncoding.DecodeString(string(run[from : from+(len(run)-from)/4*4]))
+			if err == nil && bytes.Contains(raw, secret) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type needle struct {
@@ -62,7 +85,6 @@ func needles(made int) []needle {
 			list = append(list, needle{name + " in base64", []byte(base64.RawStdEncoding.EncodeToString(secret[at : at+(len(secret)-at)/3*3]))})
 		}
 	}
-	wherever("the passcode", []byte(thePIN))
 	source := testcard.CachedKeys()
 	for i := range 4 + made {
 		k, err := source(2048)
@@ -88,6 +110,7 @@ const (
 	oldEnd     = "given up: the old pair alone, refused as affected"
 	newLate    = "too late: the new pair alone, refused as expired"
 	oldLate    = "too late: the old pair alone, refused as expired"
+	personEnd  = "Registration Authority: renewed in person, after a yes to giving up the old pair"
 	raEnd      = "Registration Authority: no pair, on a hold that says so, after a yes to giving up the old one"
 )
 
@@ -138,6 +161,9 @@ func (r *rig) end() string {
 	}
 	require.True(r.t, last.finished && (!last.givenUp || r.over))
 	require.True(r.t, p.cert.NotBefore.After(issued))
+	if r.renewedInPerson {
+		return personEnd
+	}
 	require.Equal(r.t, !r.over, r.retired == 1, "the old key was retired once")
 	return renewedEnd
 }
@@ -218,4 +244,13 @@ func (r *rig) leaves(another bool) string {
 		fmt.Fprintf(&b, "\nends %d", i.fault.ends)
 	}
 	return b.String()
+}
+
+func TestASecretIsFoundWhereverItStandsInBase64(t *testing.T) {
+	for _, before := range []string{"", "a", "ab", "abc"} {
+		text := base64.StdEncoding.EncodeToString([]byte(before + thePIN + "behind it"))
+		require.True(t, inBase64([]byte(`{"csr":"`+text+`"}`), []byte(thePIN)), before)
+		require.True(t, inBase64([]byte("xy"+text), []byte(thePIN)), before)
+	}
+	require.False(t, inBase64([]byte(base64.StdEncoding.EncodeToString([]byte(thePIN[:5]+"another"))), []byte(thePIN)))
 }

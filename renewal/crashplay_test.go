@@ -1,6 +1,7 @@
 package renewal
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rxguard/rxguard/guard"
+	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
@@ -90,9 +92,9 @@ func (r *rig) allowed() []string {
 	}
 	switch {
 	case isLate && r.s.noRoom:
-		return []string{oldLate, newLate, raEnd}
+		return []string{oldLate, newLate, raEnd, personEnd}
 	case e != noMatter && r.s.noRoom:
-		return []string{oldEnd, renewedEnd, raEnd}
+		return []string{oldEnd, renewedEnd, raEnd, personEnd}
 	case isLate && e == endsOld:
 		return []string{oldLate}
 	case isLate:
@@ -118,6 +120,9 @@ func (r *rig) live(stops int) bool {
 		// Where nothing but giving up helps any more, the person does.
 		if r.s.abandon && stops > 0 || stops > 3 {
 			res, err = r.renewal.Abandon(ours)
+			if errors.Is(err, errPastSwitch) && r.over {
+				r.inPerson()
+			}
 			if !errors.Is(err, errNothingBegun) && !errors.Is(err, errPastSwitch) {
 				return
 			}
@@ -164,6 +169,32 @@ func (r *rig) live(stops int) bool {
 		return true
 	}
 	return !r.dead && err == nil && (res.Outcome == Completed || res.Outcome == GivenUp || res.Outcome == NotNeeded)
+}
+
+// inPerson is what the Registration Authority does for a card whose old pair is gone and
+// whose renewal does not come to its end: a new pair, with a certificate that is good.
+func (r *rig) inPerson() {
+	r.quietly(func() {
+		require.NoError(r.t, r.sim.SetPIN([]byte(thePIN)))
+		s, err := r.sim.Token().Open(ours)
+		require.NoError(r.t, err)
+		defer s.Close()
+		require.NoError(r.t, s.Login(ours, []byte(thePIN)))
+		for _, c := range classes {
+			if err := s.Destroy(ours, c, testcard.SigningID()); !card.IsKind(err, card.NotFound) {
+				require.NoError(r.t, err)
+			}
+		}
+		var key *rsa.PrivateKey
+		for source, i := testcard.CachedKeys(), 0; i < 7; i++ { // one that the card has not had
+			key, err = source(2048)
+			require.NoError(r.t, err)
+		}
+		c, err := theCA().Issue(testcard.Signing, key.Public(), testcard.IssueOptions{Subject: testcard.Subject(uid), NotBefore: issued.AddDate(0, 0, 2), NotAfter: r.now.AddDate(1, 0, 0)})
+		require.NoError(r.t, err)
+		require.NoError(r.t, r.sim.Provision(testcard.Pair{ID: testcard.SigningID(), Key: key, Certificate: c.Raw}))
+	})
+	r.renewedInPerson = true
 }
 
 // told asserts that the person is told the next step.

@@ -38,6 +38,7 @@ type watch struct {
 	// Of a card without room: whether giving up its old pair gets a yes, has got it from
 	// this process, and the authority answered after that; and that the pair is gone.
 	says, consented, there, over bool
+	renewedInPerson              bool // after that
 
 	// What ends a hold: taken out under it, put back, and the passcode entered, all in
 	// this process.
@@ -237,7 +238,8 @@ func (r *rig) sound() {
 	if err != nil {
 		r.violated("P4: the hold cannot be read: %v", err)
 	}
-	if h != nil && r.changed && !r.mayEnd { // not while it is being ended
+	// Not while it is being ended, nor by a certificate that this renewal did not bring.
+	if h != nil && r.changed && !r.mayEnd && !r.renewedInPerson {
 		for _, p := range all {
 			if p.key && p.cert != nil {
 				if at, err := r.dir.Hold(sumOfDER(p.cert.Raw)); err != nil || at == nil {
