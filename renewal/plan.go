@@ -132,7 +132,8 @@ const textElsewhere = "A renewal of this card was begun with other card software
 const textFull = "The card has no room for a new key beside the old one."
 
 const (
-	textDestructive = " The card has no room for the new key beside the old one: if the renewal fails half way, the card cannot sign until it is finished, or until your Registration Authority has renewed it."
+	textDestructive = " The card has no room for the new key beside the old one: if the renewal fails half way, " +
+		"the card cannot sign until it is finished, or until your Registration Authority has renewed it."
 	askDestructive  = "a yes to giving up the old key first"
 )
 
@@ -223,7 +224,8 @@ func (r *Renewer) decide(v *view, last *progress, hold *state.Hold) Plan {
 	case !bytes.Equal(v.auth.Certificate.X509().RawSubject, v.signing.Certificate.X509().RawSubject):
 		return notOffered("The card's two certificates name different people, so it cannot be renewed here.", desk)
 	case r.c.Window > 0 && r.now().Before(p.Old.NotAfter.Add(-r.c.Window)):
-		return notOffered("The renewal service renews this card only from "+p.Old.NotAfter.Add(-r.c.Window).UTC().Format("2 January 2006")+" on. Until then it must be renewed in person.", desk)
+		from := p.Old.NotAfter.Add(-r.c.Window).UTC().Format("2 January 2006")
+		return notOffered("The renewal service renews this card only from "+from+" on. Until then it must be renewed in person.", desk)
 	case v.info.NoKeyPairs:
 		return notOffered("This card, or its software, makes no new keys, so it cannot be renewed here.", portal)
 	case noRoom && (r.c.Replace == nil || !canAsk):
