@@ -134,7 +134,7 @@ const textFull = "The card has no room for a new key beside the old one."
 const (
 	textDestructive = " The card has no room for the new key beside the old one: if the renewal fails half way, " +
 		"the card cannot sign until it is finished, or until your Registration Authority has renewed it."
-	askDestructive  = "a yes to giving up the old key first"
+	askDestructive = "a yes to giving up the old key first"
 )
 
 const textReseat = "This card waits to be taken out and put back in."
