@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/state"
 	"github.com/rxguard/rxguard/internal/testcard"
+	"github.com/rxguard/rxguard/signing"
 )
 
 // reachable is an authority that can be probed.
@@ -157,6 +159,7 @@ func TestWithoutAYesOrAnAuthorityThatAnswersTheOnlyPairStays(t *testing.T) {
 			if x.yes != nil {
 				assert.Equal(t, x.asked, x.yes.asked)
 			}
+			assert.Equal(t, x.outcome == NotOffered, slices.Contains(w.rec.events(), signing.EventRefused))
 			assert.Empty(t, w.ops(changes...))
 			assert.Empty(t, journalOf(w))
 			assert.Nil(t, w.hold())
