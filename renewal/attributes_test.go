@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rxguard/rxguard/guard/advisory"
+	"github.com/rxguard/rxguard/internal/card"
+	"github.com/rxguard/rxguard/internal/testcard"
 )
 
 // wishing is an authority that says what requests should carry.
@@ -176,9 +178,12 @@ func TestAnAuthorityThatChangesItsMindAboutTheKeyEndsTheRenewal(t *testing.T) {
 
 func TestACardThatCannotMakeTheKeyIsSentToTheRA(t *testing.T) {
 	w := newWorld(t)
-	a := &wishing{authority: w.ca, wishes: func() (Attributes, error) { return Attributes{KeyBits: 8192}, nil }}
+	a := &wishing{authority: w.ca, wishes: func() (Attributes, error) { return Attributes{KeyBits: 4096}, nil }}
+	w.sim.Hook(testcard.On(testcard.OpGenerate, false, 1, func() error {
+		return card.Errorf(card.Unsupported, "generate", "RSA key of 4096 bits, expected at most 3072")
+	}))
 	res, err := w.renewAt(t, a, nil)
-	ends(t, res, err, NotOffered, "This card cannot be renewed here", "8192 bits")
+	ends(t, res, err, NotOffered, "This card cannot be renewed here", "4096 bits")
 	w.oldAlone()
 }
 

@@ -66,8 +66,10 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 	_, err := change(ctx, s, op, generating, func() (struct{}, error) {
 		var none struct{}
 		m := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, nil)}
-		if i, err := s.m.ctx.GetMechanismInfo(s.slot, m); spec.Over && err == nil && i.MaxKeySize > 0 && uint(spec.Bits) > i.MaxKeySize {
-			return none, card.Errorf(card.Unsupported, op, "RSA key of %d bits, expected at most the token's %d; nothing was removed", spec.Bits, i.MaxKeySize)
+		if spec.Over { // before the old pair goes
+			if i, err := s.m.ctx.GetMechanismInfo(s.slot, m); err == nil && i.MaxKeySize > 0 && uint(spec.Bits) > i.MaxKeySize {
+				return none, card.Errorf(card.Unsupported, op, "RSA key of %d bits, expected at most the token's %d; nothing was removed", spec.Bits, i.MaxKeySize)
+			}
 		}
 		if err := s.clear(op, id, spec.Over); err != nil {
 			return none, err
