@@ -143,6 +143,8 @@ func (r *rig) live(stops int) bool {
 	case res.Outcome == ReseatCard, (res.Outcome == NotOffered || res.Outcome == GivenUp) && held != nil && held.Phase == state.Reseat:
 	case res.Outcome == NotNeeded, res.Outcome == GivenUp && held == nil:
 		return true
+	case res.Outcome == Refusal && r.over && held != nil && held.Phase == state.Reseat: // no pair is left
+		return r.lastRenewal().finished
 	case res.Outcome == NotOffered && held == nil:
 		return r.rightClock == nil || r.lastRenewal() != nil
 	default:
