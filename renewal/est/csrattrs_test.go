@@ -213,7 +213,7 @@ func TestAttributesOverTLS(t *testing.T) {
 		"white space alone": {reply(200, media, "\r\n"), renewal.Attributes{}},
 		"no content":        {func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(204) }, renewal.Attributes{}},
 		"not found":         {reply(404, "text/html", "<html>no such page"), renewal.Attributes{}},
-		"not implemented":   {reply(501, "text/plain", "later"), renewal.Attributes{}},
+		"status 501":        {reply(501, "text/plain", "later"), renewal.Attributes{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := attributesServer(t, w, row.handler)
