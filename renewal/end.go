@@ -60,8 +60,8 @@ func (r *run) ends(err error) *giveUp {
 	var up *giveUp
 	var ee *EnrolError
 	switch {
-	case errors.As(err, &up) && r.replaced() && (up.why == whyNotYetValid || errors.As(err, new(*guard.Undecided))): // it may be later
-		return nil
+	case errors.As(err, &up) && r.replaced() && (up.why == whyNotYetValid || errors.As(err, new(*guard.Undecided))):
+		return nil // it may be good later
 	case errors.As(err, &up):
 		return up
 	case r.onlyOn():
@@ -268,12 +268,11 @@ var (
 )
 
 // Abandon gives up the unfinished renewal of the card in the reader, until the old pair
-// is about to be removed. What was made is removed, and the card signs
-// again, with its old certificate and judged as ever, once it was re-seated: the
-// outcome is then ReseatCard, or GivenUp where the card was not touched yet, and
-// the error nil. It asks for the passcode where something is to be removed. Every
-// other end is an *Error; Refusal where the renewal can only go on, or the card be
-// renewed in person.
+// is about to be removed. What was made is removed, and the card signs again, with its
+// old certificate and judged as ever, once it was re-seated: the outcome is then
+// ReseatCard, or GivenUp where the card was not touched yet, and the error nil. It asks
+// for the passcode where something is to be removed. Every other end is an *Error;
+// Refusal where the renewal can only go on, or the card be renewed in person.
 func (r *Renewer) Abandon(ctx context.Context) (Result, error) {
 	run, leave, err := r.enter(ctx)
 	if err != nil {

@@ -124,8 +124,9 @@ type Progress struct {
 	// Remaining is an estimate, learnt from the steps that are done.
 	Remaining time.Duration
 	Text      string // what is being done, in plain words
-	// Uninterrupted tells that ending the context stops nothing before this step is
-	// done: the card is at work. In every other step it stops the renewal there.
+	// Uninterrupted tells that the card is changed in this step. Ending the context stops
+	// the renewal before the card is at work or when the step is done, and nothing in
+	// between; in every other step it stops the renewal there.
 	Uninterrupted bool
 }
 
@@ -251,7 +252,8 @@ func upper(s string) string {
 	return string(s[0]-'a'+'A') + s[1:]
 }
 
-// waysOn are the remedies for an error that stops a renewal, the likeliest first. begun says whether there is a renewal to go on with.
+// waysOn are the remedies for an error that stops a renewal, the likeliest first. begun
+// says whether there is a renewal to go on with.
 func waysOn(err error, begun bool) []advisory.Remedy {
 	retry := later
 	if begun {

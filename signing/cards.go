@@ -102,8 +102,8 @@ func ModuleCandidates() []string { return p11.Candidates() }
 //
 // The error is one of CardsConfig, of the module or ctx's; what is wrong with one
 // card is in its CardInfo. Cards takes as long as the cards take to be read, one
-// after the other, and returns at once when ctx ends. It may be called from several goroutines, and while cards are
-// open.
+// after the other, and returns at once when ctx ends. It may be called from several
+// goroutines, and while cards are open.
 func Cards(ctx context.Context, c CardsConfig) ([]CardInfo, error) {
 	if err := c.check(); err != nil {
 		return nil, err

@@ -110,9 +110,9 @@ func (s *session) Generate(ctx context.Context, spec card.KeySpec) (card.Object,
 
 // clear makes sure that nothing has a CKA_ID under which a pair is to be made. What is
 // there stops it, or goes when it is to be replaced: the private key first, so that a
-// token that removes no keys loses nothing. A PIV slot is left to the card, which gives the old key
-// up only when it has made the new one (NIST SP 800-73-4 part 2, 3.3.2). It is called
-// in the session's turn.
+// token that removes no keys loses nothing. A PIV slot is left to the card, which gives
+// the old key up only when it has made the new one (NIST SP 800-73-4 part 2, 3.3.2). It
+// is called in the session's turn.
 func (s *session) clear(op string, id []byte, over bool) error {
 	if over && s.m.piv {
 		return nil
