@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"fmt"
-	"sync"
 
 	"github.com/rxguard/rxguard/internal/card"
 	"github.com/rxguard/rxguard/internal/testcard"
@@ -12,16 +11,16 @@ import (
 
 // tapped is the card as the interrupted renewal uses it.
 type tapped struct {
-	*slot
+	card.Token
 	r *rig
 }
 
 func (t tapped) Open(ctx context.Context) (card.Session, error) {
 	if ctx.Value(mine{}) == nil {
-		return t.slot.Open(ctx)
+		return t.Token.Open(ctx)
 	}
 	return tap(t.r, event{Op: testcard.OpOpen}, func() (card.Session, error) {
-		s, err := t.slot.Open(ctx)
+		s, err := t.Token.Open(ctx)
 		return tapSession{s, t.r}, err
 	})
 }
@@ -137,77 +136,17 @@ func (s tapSession) Close() error {
 	return act(s.r, event{Op: testcard.OpClose}, s.Session.Close)
 }
 
-// slot is a reader into which one card after the other is put.
+// slot is the reader, with the card that was put in last.
 type slot struct {
-	mu    sync.Mutex
-	card  *testcard.Card
-	p     card.Presence
-	moved chan struct{}
+	*testcard.Slot
+	card *testcard.Card
 }
 
-func newSlot(c *testcard.Card) *slot {
-	return &slot{card: c, p: card.Presence{Present: true, Insertion: 1}, moved: make(chan struct{})}
-}
-
-func (s *slot) takeOut() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.p.Present {
-		s.card.Remove()
-		s.p.Present = false
-		close(s.moved)
-		s.moved = make(chan struct{})
-	}
-}
+func newSlot(c *testcard.Card) *slot { return &slot{testcard.NewSlot(c), c} }
 
 func (s *slot) putIn(c *testcard.Card) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.Insert()
-	s.card, s.p = c, card.Presence{Present: true, Insertion: s.p.Insertion + 1}
-	close(s.moved)
-	s.moved = make(chan struct{})
+	s.card = c
+	s.Put(c)
 }
 
-func (s *slot) Simulated() bool { return true }
-
-func (s *slot) Presence() card.Presence {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.p
-}
-
-// Wait tells each removal and insertion, however quick they were.
-func (s *slot) Wait(ctx context.Context, since card.Presence) (card.Presence, error) {
-	for {
-		s.mu.Lock()
-		now, moved := s.p, s.moved
-		s.mu.Unlock()
-		switch {
-		case !since.Before(now):
-		case since.Present:
-			return card.Presence{Insertion: since.Insertion}, nil
-		default:
-			return card.Presence{Present: true, Insertion: since.Insertion + 1}, nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return now, ctx.Err()
-		}
-	}
-}
-
-func (s *slot) Open(ctx context.Context) (card.Session, error) {
-	s.mu.Lock()
-	c, p := s.card, s.p
-	s.mu.Unlock()
-	if !p.Present {
-		return nil, card.Errorf(card.Absent, "open", "the reader is empty")
-	}
-	i, err := c.Token().Open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return readerSession{i, p.Insertion}, nil
-}
+func (s *slot) in() bool { return s.Token().Presence().Present }

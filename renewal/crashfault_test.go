@@ -318,12 +318,12 @@ func (r *rig) takeOut() {
 			r.outUnder = ""
 		}
 	}
-	r.slot.takeOut()
+	r.slot.Take()
 }
 
 // putBack puts the right card in.
 func (r *rig) putBack() {
-	if r.slot.Presence().Present {
+	if r.slot.in() {
 		return
 	}
 	r.slot.putIn(r.sim)

@@ -135,7 +135,7 @@ func (r *rig) live(stops int) bool {
 	if r.dead {
 		return false
 	}
-	if !r.slot.Presence().Present || r.slot.card != r.sim {
+	if !r.slot.in() || r.slot.card != r.sim {
 		return false
 	}
 	held := r.hold()
@@ -218,20 +218,20 @@ func (r *rig) stopped() {
 	r.leave = false
 	if leave {
 		r.stop()
-	} else if r.slot.card == r.other && r.slot.Presence().Present {
+	} else if r.slot.card == r.other && r.slot.in() {
 		r.wrongCard()
 	}
-	if r.slot.card != r.sim && r.slot.Presence().Present {
-		r.slot.takeOut()
+	if r.slot.card != r.sim && r.slot.in() {
+		r.slot.Take()
 	}
-	back := !r.slot.Presence().Present
+	back := !r.slot.in()
 	if leave {
 		r.outUnder = ""
 	}
 	r.putBack()
 	if back && !leave {
 		r.see(func(s guard.Snapshot) bool {
-			return s.Serial == "c0ffee" && s.Err == nil || s.Insertion == r.slot.Presence().Insertion
+			return s.Serial == "c0ffee" && s.Err == nil || s.Insertion == r.slot.Token().Presence().Insertion
 		})
 	}
 	if r.sim.TriesLeft() < 3 && (r.sim.TriesLeft() == 0 || !r.asks.yes) {
@@ -262,7 +262,7 @@ func (r *rig) stopped() {
 
 // wrongCard is what the person is told with the wrong card in the reader.
 func (r *rig) wrongCard() {
-	r.see(func(s guard.Snapshot) bool { return s.Insertion == r.slot.Presence().Insertion })
+	r.see(func(s guard.Snapshot) bool { return s.Insertion == r.slot.Token().Presence().Insertion })
 	r.quietly(func() {
 		if r.renewal.last.serial == "c0ffee" {
 			res, _ := r.renewal.Finish(ours, r.signs)

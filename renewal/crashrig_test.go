@@ -123,7 +123,7 @@ func newRig(t testing.TB, s *scenario, folder string, todo ...injection) *rig {
 func (r *rig) start() {
 	var err error
 	r.card, err = signing.Open(context.Background(), signing.Config{
-		Reader: card.NewReader(tapped{r.slot, r}, r.dir.Path()), PIN: r.asks.enter, LastTry: r.asks.lastTry,
+		Reader: card.NewReader(tapped{r.slot.Token(), r}, r.dir.Path()), PIN: r.asks.enter, LastTry: r.asks.lastTry,
 	})
 	require.NoError(r.t, err)
 	rec := recorder{r}

@@ -314,7 +314,7 @@ func onHold(v guard.Verdict) bool {
 // is on no hold.
 func (r *rig) stranger() (guard.Verdict, bool) {
 	c, err := signing.Open(context.Background(), signing.Config{
-		Reader: card.NewReader(r.slot, r.dir.Path()),
+		Reader: card.NewReader(r.slot.Token(), r.dir.Path()),
 		PIN: func(context.Context, signing.PINRequest) ([]byte, error) {
 			if r.hold() != nil {
 				r.violated("P4: another process asks for the passcode of a card that is on hold")

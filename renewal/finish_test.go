@@ -148,16 +148,16 @@ func TestAnotherCardInTheReader(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = other.ProvisionPrescriber(theCA(), testcard.Prescriber{UID: uid, NotBefore: issued})
 	require.NoError(t, err)
-	reader := newReader(w.sim, other)
+	reader := testcard.NewSlot(w.sim)
 	require.NoError(t, w.card.Close())
-	w.card = openToken(t, w, reader)
+	w.card = openToken(t, w, reader.Token())
 	r, s := w.renewer(), w.signer()
 	_, err = r.Renew(t.Context(), nil)
 	require.NoError(t, err)
 	w.person.take()
 
 	for range 2 { // also when it is asked again while the other card is in
-		reader.use(1)
+		reader.Put(other)
 		w.see(func(s guard.Snapshot) bool { return s.Serial == "other" && s.Err == nil })
 		res, err := r.Finish(t.Context(), s)
 		ends(t, res, err, WrongCard, "c0ffee")
@@ -166,7 +166,7 @@ func TestAnotherCardInTheReader(t *testing.T) {
 	assert.Empty(t, w.person.take())
 	assert.NotNil(t, w.hold())
 
-	reader.use(0)
+	reader.Put(w.sim)
 	w.see(func(s guard.Snapshot) bool { return s.Serial == "c0ffee" && s.Err == nil })
 	res, err := r.Finish(t.Context(), s)
 	require.NoError(t, err)
