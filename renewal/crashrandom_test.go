@@ -83,7 +83,7 @@ func TestCrashesInRandomSequences(t *testing.T) {
 		end := ""
 		for tries := 0; ; tries++ {
 			require.Less(r.t, tries, 8, "it does not come to an end")
-			over := r.live(1)
+			over := r.live(tries + 1) // where nothing but giving up helps, the person does
 			r.stopped()
 			if !over {
 				continue

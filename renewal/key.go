@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/rxguard/rxguard/internal/card"
 )
@@ -79,6 +80,10 @@ func (r *run) ask(ctx context.Context, f func(*Transport) error) error {
 		return r.v.aerr
 	}
 	leaf := r.v.auth.Certificate.X509()
+	if now := r.now(); now.After(leaf.NotAfter) {
+		return fmt.Errorf("%w: its certificate for that ended on %s, and this computer's clock shows %s",
+			errLoginEnded, leaf.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
 	key := &cardKey{
 		ctx: ctx, asking: ctx, s: r.v.s, id: r.v.auth.ID, pub: leaf.PublicKey,
 		login: r.askAgain, each: r.v.auth.AlwaysAuthenticate,
@@ -100,6 +105,8 @@ func (r *run) ask(ctx context.Context, f func(*Transport) error) error {
 	}
 	return err
 }
+
+var errLoginEnded = errors.New("renewal: the card cannot log in to the authority any more")
 
 // ChallengeDomain begins every challenge. It keeps the signature of a challenge from
 // being taken for any document's.

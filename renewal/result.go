@@ -225,6 +225,8 @@ func advice(err error) string {
 		return "It was stopped on request."
 	case errors.As(err, &up):
 		return whyText[up.why] + " Try again later, or contact your local IT support."
+	case errors.Is(err, errLoginEnded):
+		return "The card can no longer log in to the renewal service, or the date of this computer is wrong."
 	case errors.Is(err, syscall.ENOSPC):
 		return "This computer's disk is full. Make room, or contact your local IT support."
 	case errors.As(err, &je), errors.Is(err, syscall.EROFS):
@@ -260,7 +262,7 @@ func waysOn(err error, begun bool) []advisory.Remedy {
 		retry = again
 	}
 	var ee *EnrolError
-	if errors.As(err, &ee) && ee.Kind == Rejected {
+	if errors.As(err, &ee) && ee.Kind == Rejected || errors.Is(err, errLoginEnded) {
 		return []advisory.Remedy{askRA, askIT, usePaper}
 	}
 	var ce *card.Error

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rxguard/rxguard/guard/advisory"
 	"github.com/rxguard/rxguard/internal/testcard"
 )
 
@@ -50,4 +51,20 @@ func TestARequestHasTheNamesOfTheCertificateThatAuthenticates(t *testing.T) {
 	csr, err = x509.ParseCertificateRequest(plain.ca.requests[0].CSR)
 	require.NoError(t, err)
 	assert.False(t, slices.ContainsFunc(csr.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSubjectAltName) }))
+}
+
+func TestACardThatCanNoLongerLogInMidwayIsSentToTheRegistrationAuthority(t *testing.T) {
+	w := newWorld(t)
+	w.authenticating(theTime.AddDate(0, 0, 2), nil)
+	w.ca.answer = func(int, Request) (Answer, error) { return Answer{Pending: w.now.AddDate(0, 0, 3)}, nil }
+	res, err := w.renewer().Renew(t.Context(), nil)
+	ends(t, res, err, Pending)
+	w.now = w.now.AddDate(0, 0, 4)
+	asked := w.ca.asked()
+	res, err = w.renewer().Renew(t.Context(), nil)
+	e := ends(t, res, err, Resumable, "can no longer log in", "date of this computer")
+	require.ErrorIs(t, e, errLoginEnded)
+	assert.Equal(t, advisory.RegistrationAuthority, res.Remedies[0].Kind)
+	assert.Equal(t, asked, w.ca.asked())
+	w.oldIsThere()
 }
